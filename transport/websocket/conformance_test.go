@@ -1,0 +1,47 @@
+package websocket_test
+
+import (
+	"net/http/httptest"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/fanfare-go/fanfare/transport"
+	"github.com/fanfare-go/fanfare/transport/transporttest"
+	"github.com/fanfare-go/fanfare/transport/websocket"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestTransport(t *testing.T) {
+	t.Parallel()
+	bidi := func(_ testing.TB, l transporttest.Limits) transport.Transport {
+		return websocket.New(websocket.Options{MaxFrameSize: l.MaxFrameSize, WriteTimeout: l.WriteTimeout})
+	}
+	uni := func(_ testing.TB, l transporttest.Limits) transport.Transport {
+		return websocket.NewUni(websocket.Options{MaxFrameSize: l.MaxFrameSize, WriteTimeout: l.WriteTimeout})
+	}
+	// Compression is offered, but this client does not ask for it.
+	offering := func(_ testing.TB, l transporttest.Limits) transport.Transport {
+		return websocket.New(websocket.Options{MaxFrameSize: l.MaxFrameSize, WriteTimeout: l.WriteTimeout, Compression: true})
+	}
+	base := transporttest.Options{New: bidi, Dial: dialer(""), TwoWay: true, CloseFrames: true, Detached: true, TooLarge: 1009}
+	tests := map[string]func(o *transporttest.Options){
+		"plain":        func(*transporttest.Options) {},
+		"native pings": func(o *transporttest.Options) { o.Dial = dialer("cf_ws_frame_ping_pong=true") },
+		"tls":          func(o *transporttest.Options) { o.Serve = httptest.NewTLSServer },
+		"offering":     func(o *transporttest.Options) { o.New = offering },
+		"uni": func(o *transporttest.Options) {
+			o.New, o.Dial, o.TwoWay = uni, dialer("cf_connect=%7B%7D"), false
+			o.First = []byte("{}")
+		},
+	}
+	for name, change := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := base
+			change(&o)
+			transporttest.Run(t, o)
+		})
+	}
+}
