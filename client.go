@@ -1,0 +1,310 @@
+package fanfare
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/fanfare-go/fanfare/internal/protocol"
+	"github.com/fanfare-go/fanfare/transport"
+)
+
+// Client is one connection. Hooks get it; its methods are safe for concurrent use and never wait for the peer.
+//
+// Who does what for a client: the transport's reader calls Receive, which answers pongs and fills the command queue; the
+// runner, a goroutine that lives while there are commands, runs them in order; subscribes run on goroutines of their own,
+// so that they overlap; hooks run on goroutines of their own, so that they can be given up. A publication is queued by
+// whoever delivers it, and written by the flush worker that owns the client.
+type Client struct {
+	node   *Node
+	id     string
+	info   transport.Info
+	codec  protocol.Codec
+	form   int // index of the wire form, see Node.forms
+	worker *flushWorker
+
+	ctx    context.Context // ends when the connection does
+	cancel context.CancelFunc
+
+	out      outgoing
+	writeErr atomic.Pointer[error]
+	overruns atomic.Int32
+	slots    chan struct{} // one per subscribe that may run
+	session  string        // unidirectional: sent with the connect push
+
+	// Owned by the transport's reader.
+	greeted  bool // the connect command was received
+	poisoned bool // a protocol error was received: nothing behind it is read
+
+	identity atomic.Pointer[Identity] // nil until connected
+
+	mu           sync.Mutex // guards below
+	space        sync.Cond  // on mu: there is space in the command queue, or the client is closing
+	request      *http.Request
+	commands     []queuedCommand
+	commandBytes int
+	running      bool // the runner lives
+	closing      *Disconnect
+	torn         bool // the session's Closed was called
+	subs         map[string]*subscription
+	cutOffs      map[string]cutOff // recent losses of position, by channel
+	clock        clientClock
+}
+
+// State returns what [Identity.State] was, or nil.
+func (c *Client) State() any {
+	if id := c.identity.Load(); id != nil {
+		return id.State
+	}
+	return nil
+}
+
+// ID returns the connection's id: unique, and visible to others in presence and publications.
+func (c *Client) ID() string { return c.id }
+
+// User returns the user's id. It is empty for an anonymous user, and before the connection was authenticated.
+func (c *Client) User() string {
+	if id := c.identity.Load(); id != nil {
+		return id.User
+	}
+	return ""
+}
+
+// Info returns [Identity.Info].
+func (c *Client) Info() []byte {
+	if id := c.identity.Load(); id != nil {
+		return id.Info
+	}
+	return nil
+}
+
+// Context ends when the connection does.
+func (c *Client) Context() context.Context { return c.ctx }
+
+// Transport returns the name of the connection's transport.
+func (c *Client) Transport() string { return c.info.Name }
+
+// Send queues a message to this connection, outside any channel. It returns [ErrBadPayload] if the data cannot be sent on
+// the connection, because it is no JSON for instance, and [ErrClosed] if the connection is closing or not yet connected.
+func (c *Client) Send(data []byte) error {
+	if !c.sendable(data) {
+		return ErrBadPayload
+	}
+	c.mu.Lock()
+	up := c.closing == nil && c.clock.connected
+	c.mu.Unlock()
+	if !up {
+		return ErrClosed
+	}
+	c.pushMessage(&protocol.Push{Message: &protocol.Message{Data: data}})
+	return nil
+}
+
+// Disconnect closes the connection; nil is [DisconnectForce]. It returns at once.
+func (c *Client) Disconnect(d *Disconnect) {
+	if d == nil {
+		d = DisconnectForce
+	}
+	c.close(d)
+}
+
+// sendable reports whether the app's data can travel on the connection.
+func (c *Client) sendable(data []byte) bool {
+	return data == nil || c.info.Encoding != transport.JSON || protocol.ValidPayload(data)
+}
+
+// clientInfo is how others see the client in a channel.
+func (c *Client) clientInfo(channelInfo []byte) ClientInfo {
+	return ClientInfo{User: c.User(), Client: c.id, ConnInfo: c.Info(), ChanInfo: channelInfo}
+}
+
+// Receive takes a frame from the transport's reader.
+func (s session) Receive(frame []byte) error {
+	c := s.Client
+	if c.ctx.Err() != nil {
+		return ErrClosed
+	}
+	if c.poisoned {
+		return nil // the close is under way behind the commands that came before
+	}
+	if c.info.Unidirectional {
+		return c.receiveConnect(frame)
+	}
+	if len(frame) == 0 {
+		return c.poison("empty frame")
+	}
+	for len(frame) > 0 {
+		cmd, rest, err := c.codec.NextCommand(frame)
+		if err != nil {
+			return c.poison(err.Error())
+		}
+		size := len(frame) - len(rest)
+		frame = rest
+		switch pong := isPong(cmd); {
+		case pong && c.greeted:
+			if !c.pong() {
+				return c.poison("pong without ping")
+			}
+			continue
+		case !c.greeted && cmd.Connect == nil:
+			return c.poison("first command is not connect")
+		case c.greeted && cmd.Connect != nil:
+			return c.poison("second connect")
+		}
+		c.greeted = true
+		if err := c.enqueue(queuedCommand{Command: cmd, size: size}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isPong recognises the empty command (spec 5.11).
+func isPong(cmd *protocol.Command) bool { return *cmd == protocol.Command{} }
+
+// receiveConnect takes the only frame that means something on a unidirectional connection.
+func (c *Client) receiveConnect(frame []byte) error {
+	if c.greeted {
+		return nil
+	}
+	c.greeted = true
+	req, err := c.codec.DecodeConnect(frame)
+	if err != nil {
+		return c.poison(err.Error())
+	}
+	return c.enqueue(queuedCommand{Command: &protocol.Command{Connect: req}, size: len(frame)})
+}
+
+// poison closes the client for a protocol error once the commands before it have been executed (spec 2.2).
+func (c *Client) poison(problem string) error {
+	c.poisoned = true
+	return c.enqueue(queuedCommand{problem: problem})
+}
+
+// Pong takes the answer to a ping of the transport's own kind.
+func (s session) Pong() { s.Client.pong() }
+
+// Closed is called once by the transport, when the connection is gone.
+func (s session) Closed(err error) {
+	c := s.Client
+	if err != nil {
+		c.node.log.Debug("connection failed", slog.String("client", c.id), slog.Any("err", err))
+	}
+	c.mu.Lock()
+	c.torn = true
+	c.mu.Unlock()
+	c.close(DisconnectClosed)
+	c.node.goroutines.done()
+}
+
+// session is a client as its transport sees it: these methods are not for the app.
+type session struct{ *Client }
+
+var _ transport.Session = session{}
+
+// close begins the end of the connection, once; later calls do nothing. It returns at once and may be called with any of
+// the client's locks held but client.mu.
+func (c *Client) close(d *Disconnect) {
+	c.mu.Lock()
+	if c.closing != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.closing = d
+	c.request = nil
+	c.commands, c.commandBytes = nil, 0
+	c.clock.stop()
+	c.space.Broadcast()
+	gone := c.torn
+	c.mu.Unlock()
+	c.cancel()
+	// Owned by the node, which waits for it in Shutdown.
+	if !c.node.goroutines.start(func() { c.tearDown(d, gone) }) {
+		c.out.conn.Close(0, "")
+	}
+}
+
+// tearDown takes the client out of everything, says goodbye to the peer, and tells the app.
+func (c *Client) tearDown(d *Disconnect, gone bool) {
+	var goodbye sync.WaitGroup
+	goodbye.Go(func() { c.sayGoodbye(d, gone) })
+
+	for _, s := range c.subscriptions() {
+		c.endSubscription(s, unsubscribedByDisconnect, d.Reason)
+	}
+	n := c.node
+	n.removeClient(c)
+	goodbye.Wait()
+	c.mu.Lock()
+	authenticated, connected := c.clock.authenticated, c.clock.connected
+	c.mu.Unlock()
+	if o := n.config.Observer; o != nil && connected {
+		o.Disconnected(c.info.Name, d.Code)
+	}
+	if fn := n.config.Disconnected; fn != nil && authenticated {
+		n.notify(c, "Disconnected", "", func(ctx context.Context) { fn(ctx, &DisconnectNotice{Client: c, Disconnect: d}) })
+	}
+}
+
+// sayGoodbye writes what is queued and closes the connection with code and reason.
+func (c *Client) sayGoodbye(d *Disconnect, gone bool) {
+	discard := gone || d == DisconnectSlow || d == DisconnectWriteError
+	code, reason := d.Code, closeReason(d.Reason)
+	if code != 0 && (code < 3000 || code > 4999) {
+		c.node.log.Error("disconnect code is not between 3000 and 4999", slog.Uint64("code", uint64(code)), slog.String("client", c.id))
+		code, reason = DisconnectInternal.Code, DisconnectInternal.Reason
+	}
+	if c.info.ClosePush && !discard && code != 0 {
+		c.pushMessage(&protocol.Push{Disconnect: &protocol.Disconnect{Code: code, Reason: reason}})
+	}
+	written := c.closeQueue(discard)
+	if !discard {
+		timeout := time.NewTimer(2 * c.node.config.WriteTimeout)
+		select {
+		case <-written:
+		case <-timeout.C:
+			c.closeQueue(true)
+		}
+		timeout.Stop()
+	}
+	if gone || d == DisconnectWriteError {
+		code, reason = 0, ""
+	}
+	if err := c.out.conn.Close(code, reason); err != nil {
+		c.node.log.Debug("close failed", slog.String("client", c.id), slog.Any("err", err))
+	}
+}
+
+// closeReason makes a reason fit for a close frame (spec 8.1): not empty, or JavaScript clients come back after a terminal
+// code; not over 123 bytes, or the frame cannot be written; not JSON, or JavaScript clients take it apart.
+func closeReason(reason string) string {
+	const limit = 123
+	if reason == "" {
+		return "disconnect"
+	}
+	if json.Valid([]byte(reason)) {
+		reason = "reason: " + reason
+	}
+	if len(reason) > limit {
+		cut := limit
+		for cut > 0 && !utf8.RuneStart(reason[cut]) {
+			cut--
+		}
+		reason = reason[:cut]
+	}
+	return reason
+}
+
+// asDisconnect returns the disconnect in err, if there is one.
+func asDisconnect(err error) *Disconnect {
+	if d, ok := errors.AsType[*Disconnect](err); ok {
+		return d
+	}
+	return nil
+}

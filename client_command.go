@@ -1,0 +1,430 @@
+package fanfare
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/fanfare-go/fanfare/internal/protocol"
+	"github.com/fanfare-go/fanfare/transport"
+)
+
+// queuedCommand is a command that waits for its turn, or, with a problem, the protocol error that ends the connection.
+type queuedCommand struct {
+	*protocol.Command
+	size    int
+	problem string
+}
+
+// enqueue puts a command into the queue and sees to it that somebody runs it. It waits while the queue is full: the
+// transport's reader then stops reading, which is felt by this peer alone.
+func (c *Client) enqueue(q queuedCommand) error {
+	n := c.node
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.closing == nil && (len(c.commands) >= n.config.maxCommands() || c.commandBytes > 0 && c.commandBytes+q.size > n.config.maxCommandBytes()) {
+		c.space.Wait()
+	}
+	switch {
+	case c.closing != nil:
+		return ErrClosed
+	case c.clock.isRefused:
+		return nil // its connect was answered with an error: nothing of it is answered any more (spec 4, rule 9)
+	}
+	c.commands = append(c.commands, q)
+	c.commandBytes += q.size
+	if !c.running {
+		// Owned by the node: it ends when the queue is empty or the client closes, each command being bounded in time.
+		c.running = n.goroutines.start(c.run)
+	}
+	return nil
+}
+
+// run executes commands in order while there are any.
+func (c *Client) run() {
+	for {
+		c.mu.Lock()
+		if len(c.commands) == 0 || c.closing != nil {
+			c.running = false
+			c.commands = nil
+			c.mu.Unlock()
+			return
+		}
+		q := c.commands[0]
+		c.commands[0] = queuedCommand{}
+		c.commands = c.commands[1:]
+		c.commandBytes -= q.size
+		c.space.Signal()
+		c.mu.Unlock()
+		c.dispatch(q)
+	}
+}
+
+// dispatch executes one command, or, for a subscribe, starts it.
+func (c *Client) dispatch(q queuedCommand) {
+	cmd := q.Command
+	if q.problem != "" {
+		c.node.log.Info("protocol error", slog.String("client", c.id), slog.String("user", c.User()), slog.String("problem", q.problem))
+		c.close(DisconnectBadRequest)
+		return
+	}
+	began := time.Now()
+	if cmd.ID == 0 && cmd.Send == nil && cmd.Connect == nil || cmd.ID == 0 && cmd.Connect != nil && !c.info.Unidirectional {
+		c.fail("unknown", began, cmd.ID, DisconnectBadRequest)
+		return
+	}
+	switch {
+	case cmd.Connect != nil:
+		c.connect(cmd.ID, cmd.Connect, began)
+	case cmd.Subscribe != nil:
+		c.startSubscribe(cmd.ID, cmd.Subscribe, began)
+	case cmd.Unsubscribe != nil:
+		c.answer("unsubscribe", began, cmd.ID, c.unsubscribe(cmd))
+	case cmd.Publish != nil:
+		c.answer("publish", began, cmd.ID, c.publish(cmd))
+	case cmd.Presence != nil:
+		c.answer("presence", began, cmd.ID, c.presence(cmd))
+	case cmd.PresenceStats != nil:
+		c.answer("presence_stats", began, cmd.ID, c.presenceStats(cmd))
+	case cmd.History != nil:
+		c.answer("history", began, cmd.ID, c.history(cmd))
+	case cmd.RPC != nil:
+		c.answer("rpc", began, cmd.ID, c.rpc(cmd))
+	case cmd.Send != nil:
+		c.answer("send", began, 0, c.message(cmd))
+	case cmd.Refresh != nil:
+		c.answer("refresh", began, cmd.ID, c.refresh(cmd))
+	case cmd.SubRefresh != nil:
+		c.answer("sub_refresh", began, cmd.ID, c.subRefresh(cmd))
+	default:
+		c.fail("unknown", began, cmd.ID, DisconnectBadRequest)
+	}
+}
+
+// outcome is what a command leads to: a reply, or an error.
+type outcome struct {
+	reply *protocol.Reply
+	err   error
+}
+
+func refusal(err error) outcome { return outcome{err: err} }
+
+// answer sends the outcome of a command. A send has no reply, whatever its outcome.
+func (c *Client) answer(method string, began time.Time, id uint32, o outcome) {
+	if o.err != nil {
+		c.fail(method, began, id, o.err)
+		return
+	}
+	if o.reply != nil {
+		o.reply.ID = id
+		c.reply(o.reply)
+	}
+	c.observe(method, began, 0)
+}
+
+// fail answers a command with an error or ends the connection, as the error says.
+func (c *Client) fail(method string, began time.Time, id uint32, err error) {
+	if errors.Is(err, errGone) || errors.Is(err, errAnswered) || c.ctx.Err() != nil {
+		return // there is nobody to answer
+	}
+	if d := asDisconnect(err); d != nil {
+		c.observe(method, began, d.Code)
+		c.close(d)
+		return
+	}
+	e := c.clientError(method, err)
+	c.observe(method, began, e.Code)
+	if id != 0 {
+		c.reply(&protocol.Reply{ID: id, Error: &protocol.Error{Code: e.Code, Message: e.Message, Temporary: e.Temporary}})
+	}
+}
+
+// clientError is what the client is told of an error. What is not the client's business is logged, not told.
+func (c *Client) clientError(method string, err error) *Error {
+	e, ok := errors.AsType[*Error](err)
+	switch {
+	case !ok:
+		c.node.log.Error("command failed", slog.String("command", method), slog.String("client", c.id),
+			slog.String("user", c.User()), slog.Any("err", err))
+		return ErrInternal
+	case e.Code < 100:
+		c.node.log.Error("error codes below 100 belong to the clients", slog.String("command", method), slog.Any("err", err))
+		return ErrInternal
+	case e.Message == "":
+		// Python clients read the message without a default (spec 18).
+		return &Error{Code: e.Code, Message: "error", Temporary: e.Temporary}
+	}
+	return e
+}
+
+func (c *Client) observe(method string, began time.Time, code uint32) {
+	if o := c.node.config.Observer; o != nil {
+		o.Command(method, time.Since(began), code)
+	}
+}
+
+// payload checks data of the app that is to be sent on this connection.
+func (c *Client) payload(what string, data []byte) error {
+	if c.sendable(data) {
+		return nil
+	}
+	c.node.log.Error("not valid JSON on a JSON connection", slog.String("what", what), slog.String("client", c.id), slog.String("user", c.User()))
+	return DisconnectInappropriate
+}
+
+// target finds the declaration of a command's channel.
+func (c *Client) target(channel string) (*declaration, params, error) {
+	if channel == "" {
+		return nil, params{}, DisconnectBadRequest
+	}
+	if len(channel) > c.node.config.MaxChannelLength {
+		return nil, params{}, ErrBadRequest
+	}
+	d, p, ok := c.node.lookup(channel)
+	if !ok {
+		return nil, params{}, ErrUnknownChannel
+	}
+	return d, p, nil
+}
+
+// admit decides what the declaration says without asking the app.
+func (c *Client) admit(channel string, a Access, hook bool) error {
+	switch a {
+	case Anyone:
+		return nil
+	case Users:
+		if c.User() != "" {
+			return nil
+		}
+	case Subscribers:
+		if s := c.settled(channel); s != nil {
+			return nil
+		}
+	case Nobody:
+		if hook {
+			return nil
+		}
+	}
+	return ErrPermissionDenied
+}
+
+// settled returns the subscription to a channel, if there is one, after waiting for one that is being made.
+func (c *Client) settled(channel string) *subscription {
+	c.mu.Lock()
+	s := c.subs[channel]
+	c.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	select {
+	case <-s.settled:
+	case <-c.ctx.Done():
+		return nil
+	}
+	if !s.live() {
+		return nil
+	}
+	return s
+}
+
+func (c *Client) unsubscribe(cmd *protocol.Command) outcome {
+	channel := cmd.Unsubscribe.Channel
+	if channel == "" {
+		return refusal(DisconnectBadRequest)
+	}
+	c.mu.Lock()
+	s := c.subs[channel]
+	c.mu.Unlock()
+	if s != nil {
+		c.endSubscription(s, unsubscribedByClient, "client unsubscribed")
+	}
+	return outcome{reply: &protocol.Reply{Unsubscribe: &protocol.UnsubscribeResult{}}}
+}
+
+func (c *Client) publish(cmd *protocol.Command) outcome {
+	req := cmd.Publish
+	d, p, err := c.target(req.Channel)
+	if err != nil {
+		return refusal(err)
+	}
+	if req.Type != 0 {
+		return refusal(ErrNotAvailable)
+	}
+	o := &d.options
+	if err := c.admit(req.Channel, o.AllowPublish, o.Publish != nil); err != nil {
+		return refusal(err)
+	}
+	data, ok := c.decodePayload(o.Payload, req.Data)
+	if !ok || len(data) > c.node.config.MaxPublicationSize {
+		return refusal(ErrBadRequest)
+	}
+	if o.Publish != nil {
+		r := &PublishRequest{params: p, Client: c, Channel: req.Channel, Data: data}
+		reply, err := callHook(c.ctx, c, "Publish", req.Channel, func(ctx context.Context) (PublishReply, error) { return o.Publish(ctx, r) }, nil)
+		if err != nil {
+			return refusal(err)
+		}
+		if reply.Data != nil {
+			data = reply.Data
+		}
+		if reply.Handled {
+			return outcome{reply: &protocol.Reply{Publish: &protocol.PublishResult{}}}
+		}
+	}
+	var chanInfo []byte
+	if s := c.settled(req.Channel); s != nil {
+		chanInfo = s.channelInfo
+	}
+	info := c.clientInfo(chanInfo)
+	ctx, cancel := context.WithTimeout(c.ctx, c.node.config.HookTimeout)
+	defer cancel()
+	if _, err := c.node.publish(ctx, d, req.Channel, data, publishOptions{info: &info}); err != nil {
+		return refusal(err)
+	}
+	return outcome{reply: &protocol.Reply{Publish: &protocol.PublishResult{}}}
+}
+
+// decodePayload turns what a client published into the channel's kind of data.
+func (c *Client) decodePayload(kind Payload, raw protocol.Raw) ([]byte, bool) {
+	if c.info.Encoding != transport.JSON {
+		return raw, true // checked by Node.publish
+	}
+	switch kind {
+	case PayloadText:
+		text, ok := protocol.DecodeString(raw)
+		return []byte(text), ok
+	case PayloadBinary:
+		return nil, false
+	}
+	return raw, raw != nil
+}
+
+func (c *Client) presence(cmd *protocol.Command) outcome {
+	channel := cmd.Presence.Channel
+	if err := c.mayReadPresence(channel, false); err != nil {
+		return refusal(err)
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, c.node.config.HookTimeout)
+	defer cancel()
+	members, err := c.node.presence.Members(ctx, channel)
+	if err != nil {
+		return refusal(err)
+	}
+	result := &protocol.PresenceResult{Presence: make(map[string]*protocol.ClientInfo, len(members))}
+	for i := range members {
+		result.Presence[members[i].Client] = wireInfo(&members[i])
+	}
+	return outcome{reply: &protocol.Reply{Presence: result}}
+}
+
+func (c *Client) presenceStats(cmd *protocol.Command) outcome {
+	channel := cmd.PresenceStats.Channel
+	if err := c.mayReadPresence(channel, true); err != nil {
+		return refusal(err)
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, c.node.config.HookTimeout)
+	defer cancel()
+	stats, err := c.node.presence.Stats(ctx, channel)
+	if err != nil {
+		return refusal(err)
+	}
+	return outcome{reply: &protocol.Reply{PresenceStats: &protocol.PresenceStatsResult{
+		NumClients: uint32(stats.Clients), NumUsers: uint32(stats.Users)}}}
+}
+
+func (c *Client) mayReadPresence(channel string, stats bool) error {
+	d, p, err := c.target(channel)
+	if err != nil {
+		return err
+	}
+	o := &d.options
+	if !o.Presence {
+		return ErrNotAvailable
+	}
+	if err := c.admit(channel, o.AllowPresence, o.ReadPresence != nil); err != nil || o.ReadPresence == nil {
+		return err
+	}
+	r := &PresenceRequest{params: p, Client: c, Channel: channel, Stats: stats}
+	_, err = callHook(c.ctx, c, "ReadPresence", channel, func(ctx context.Context) (struct{}, error) { return struct{}{}, o.ReadPresence(ctx, r) }, nil)
+	return err
+}
+
+func (c *Client) history(cmd *protocol.Command) outcome {
+	req := cmd.History
+	d, p, err := c.target(req.Channel)
+	if err != nil {
+		return refusal(err)
+	}
+	o := &d.options
+	if !o.keepsHistory() {
+		return refusal(ErrNotAvailable)
+	}
+	q := HistoryQuery{Limit: int(req.Limit), Reverse: req.Reverse}
+	if limit := c.node.config.MaxHistoryRead; q.Limit < 0 || q.Limit > limit {
+		q.Limit = limit
+	}
+	if req.Since != nil {
+		q.Since = &Position{req.Since.Offset, req.Since.Epoch}
+		if req.Reverse && req.Since.Offset == 0 {
+			return refusal(ErrBadRequest)
+		}
+	}
+	if err := c.admit(req.Channel, o.AllowHistory, o.ReadHistory != nil); err != nil {
+		return refusal(err)
+	}
+	if o.ReadHistory != nil {
+		r := &HistoryRequest{params: p, Client: c, Channel: req.Channel, Query: q}
+		_, err := callHook(c.ctx, c, "ReadHistory", req.Channel, func(ctx context.Context) (struct{}, error) { return struct{}{}, o.ReadHistory(ctx, r) }, nil)
+		if err != nil {
+			return refusal(err)
+		}
+	}
+	if o.Payload == PayloadBinary && c.info.Encoding == transport.JSON {
+		return refusal(ErrNotAvailable)
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, c.node.config.HookTimeout)
+	defer cancel()
+	result, err := c.node.broker.History(ctx, req.Channel, q)
+	if err != nil {
+		return refusal(err)
+	}
+	if q.Since != nil && q.Since.Epoch != "" && q.Since.Epoch != result.Epoch {
+		return refusal(ErrUnrecoverablePosition)
+	}
+	if payloadBytes(result.Publications) > c.node.config.MaxQueueSize/2 {
+		// The reply would throw the client out; a smaller page fits.
+		return refusal(ErrLimitExceeded)
+	}
+	return outcome{reply: &protocol.Reply{History: &protocol.HistoryResult{
+		Publications: c.wirePublications(o.Payload, result.Publications), Epoch: result.Epoch, Offset: result.Offset}}}
+}
+
+func (c *Client) rpc(cmd *protocol.Command) outcome {
+	fn, any := c.node.method(cmd.RPC.Method)
+	switch {
+	case !any:
+		return refusal(ErrNotAvailable)
+	case fn == nil:
+		return refusal(ErrMethodNotFound)
+	}
+	r := &RPCRequest{Client: c, Method: cmd.RPC.Method, Data: cmd.RPC.Data}
+	data, err := callHook(c.ctx, c, "RPC "+cmd.RPC.Method, "", func(ctx context.Context) ([]byte, error) { return fn(ctx, r) }, nil)
+	if err == nil {
+		err = c.payload("rpc reply", data)
+	}
+	if err != nil {
+		return refusal(err)
+	}
+	return outcome{reply: &protocol.Reply{RPC: &protocol.RPCResult{Data: data}}}
+}
+
+func (c *Client) message(cmd *protocol.Command) outcome {
+	fn := c.node.config.Message
+	if fn == nil {
+		return refusal(DisconnectNotAvailable)
+	}
+	r := &MessageRequest{Client: c, Data: cmd.Send.Data}
+	_, err := callHook(c.ctx, c, "Message", "", func(ctx context.Context) (struct{}, error) { return struct{}{}, fn(ctx, r) }, nil)
+	return outcome{err: err}
+}

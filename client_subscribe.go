@@ -1,0 +1,371 @@
+package fanfare
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/fanfare-go/fanfare/internal/protocol"
+	"github.com/fanfare-go/fanfare/transport"
+)
+
+// maxSeamReads is how often history is read for one subscribe when messages got lost between it and the live flow.
+const maxSeamReads = 3
+
+// recoverWish is what a client asks of the beginning of a subscription.
+type recoverWish struct {
+	recover     bool
+	since       Position
+	positioned  bool
+	recoverable bool
+	joinLeave   bool
+	reject      bool // refuse rather than begin unrecovered
+}
+
+func wishOf(r *protocol.SubscribeRequest) recoverWish {
+	return recoverWish{
+		recover: r.Recover, since: Position{r.Offset, r.Epoch}, positioned: r.Positioned, recoverable: r.Recoverable,
+		joinLeave: r.JoinLeave, reject: r.Flag&protocol.FlagRejectUnrecovered != 0,
+	}
+}
+
+// opening is a subscription on its way to live: its seam, and what the client will be told.
+type opening struct {
+	s      *subscription
+	wish   recoverWish
+	reply  SubscribeReply
+	seam   seam
+	joined joined
+}
+
+// startSubscribe checks a subscribe command and starts it: subscribes to different channels overlap, because clients send
+// all of them at once after a reconnect.
+func (c *Client) startSubscribe(id uint32, req *protocol.SubscribeRequest, began time.Time) {
+	s, err := c.checkSubscribe(req)
+	if err != nil {
+		c.fail("subscribe", began, id, err)
+		return
+	}
+	run := func() {
+		c.answer("subscribe", began, id, c.subscribe(s, id, req))
+		close(s.settled)
+	}
+	select {
+	case c.slots <- struct{}{}:
+		// Owned by the node; bounded in time by the deadlines of hook and broker.
+		if c.node.goroutines.start(func() { defer func() { <-c.slots }(); run() }) {
+			return
+		}
+		<-c.slots
+	case <-c.ctx.Done():
+	}
+	c.abandon(s)
+	close(s.settled)
+}
+
+// checkSubscribe does the checks of spec 5.2 in their order, and reserves the channel.
+func (c *Client) checkSubscribe(req *protocol.SubscribeRequest) (*subscription, error) {
+	switch {
+	case req.Channel == "":
+		return nil, DisconnectBadRequest
+	case len(req.Channel) > c.node.config.MaxChannelLength:
+		return nil, ErrBadRequest
+	}
+	if s := c.subscribed(req.Channel); s {
+		return nil, ErrAlreadySubscribed
+	}
+	switch {
+	case req.Delta != "" && req.Delta != "fossil":
+		return nil, DisconnectBadRequest
+	case req.Type != 0:
+		return nil, ErrNotAvailable
+	case req.TagsFilter:
+		return nil, ErrBadRequest
+	}
+	return c.reserve(req.Channel, false)
+}
+
+func (c *Client) subscribed(channel string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.subs[channel] != nil
+}
+
+// reserve enters a subscription to a channel, so that there is one at most. Its settled must be closed in the end.
+func (c *Client) reserve(channel string, server bool) (*subscription, error) {
+	d, p, targetErr := c.target(channel)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closing != nil:
+		return nil, errGone
+	case c.subs[channel] != nil:
+		return nil, ErrAlreadySubscribed
+	case len(c.subs) >= c.node.config.MaxChannels:
+		return nil, ErrLimitExceeded
+	case targetErr != nil:
+		return nil, targetErr
+	}
+	s := &subscription{client: c, channel: channel, declared: d, params: p, server: server,
+		settled: make(chan struct{}), finished: make(chan struct{})}
+	if c.subs == nil {
+		c.subs = make(map[string]*subscription)
+	}
+	c.subs[channel] = s
+	return s, nil
+}
+
+// subscribe is the path of a subscribe command, top to bottom (spec 5.2, 10.5).
+func (c *Client) subscribe(s *subscription, id uint32, req *protocol.SubscribeRequest) outcome {
+	reply, err := c.authorize(s.declared, s.params, s.channel, req)
+	if err == nil {
+		s.accepted = true
+		o := &opening{s: s, wish: wishOf(req), reply: reply}
+		err = c.open(o)
+		if err == nil {
+			err = c.goLive([]*opening{o}, func() error {
+				c.reply(&protocol.Reply{ID: id, Subscribe: c.subscribeResult(o)})
+				return nil
+			})
+		}
+	}
+	if err != nil {
+		c.abandon(s)
+		return refusal(err)
+	}
+	c.announce(s)
+	return outcome{} // the reply is queued already, in its place between history and live messages
+}
+
+// authorize asks the declaration, and the app, whether the client may subscribe.
+func (c *Client) authorize(d *declaration, p params, channel string, req *protocol.SubscribeRequest) (SubscribeReply, error) {
+	o := &d.options
+	if o.Payload == PayloadBinary && c.info.Encoding == transport.JSON {
+		return SubscribeReply{}, ErrNotAvailable
+	}
+	if o.Subscribe == nil {
+		if !o.Public {
+			return SubscribeReply{}, ErrPermissionDenied
+		}
+		return SubscribeReply{}, nil
+	}
+	r := &SubscribeRequest{params: p, Client: c, Channel: channel, Token: req.Token, Data: req.Data}
+	return callHook(c.ctx, c, "Subscribe", channel, func(ctx context.Context) (SubscribeReply, error) { return o.Subscribe(ctx, r) },
+		func(SubscribeReply) {
+			c.unsubscribed(d, p, channel, unsubscribedByDisconnect, "gave up waiting for the hook")
+		})
+}
+
+// open registers the subscription with its channel and reads what it needs of the stream: steps 1 to 3 of spec 10.5. From
+// here on live messages go to the subscription's buffer.
+func (c *Client) open(o *opening) error {
+	s, n := o.s, c.node
+	if err := c.checkReply(s, &o.reply); err != nil {
+		return err
+	}
+	s.accepted = true
+	opts := &s.declared.options
+	s.channelInfo = o.reply.Info
+	s.positioned, s.recoverable = opts.positions(o.wish)
+	s.joinLeave = opts.ForceJoinLeave || opts.JoinLeave && o.wish.joinLeave
+
+	s.room = n.hub.Acquire(s.channel)
+	if !s.room.add(s, opts.MaxSubscribers) {
+		return ErrLimitExceeded
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, n.config.HookTimeout)
+	defer cancel()
+	if err := s.room.link(ctx, n); err != nil {
+		return err
+	}
+	if opts.Presence {
+		s.present = true
+		if err := n.presence.Add(ctx, n.id, s.channel, c.clientInfo(s.channelInfo)); err != nil {
+			return err
+		}
+	}
+	return c.readSeam(ctx, o)
+}
+
+// checkReply refuses what the app cannot have meant.
+func (c *Client) checkReply(s *subscription, r *SubscribeReply) error {
+	if !r.ExpireAt.IsZero() && !r.ExpireAt.After(time.Now()) {
+		return ErrExpired
+	}
+	if err := c.payload("SubscribeReply.Data", r.Data); err != nil {
+		return err
+	}
+	if r.Info != nil && !protocol.ValidPayload(r.Info) {
+		c.node.log.Error("not valid JSON", slog.String("what", "SubscribeReply.Info"), slog.String("channel", s.channel))
+		return DisconnectInappropriate
+	}
+	return nil
+}
+
+// readSeam reads the stream for a subscription with positions.
+func (c *Client) readSeam(ctx context.Context, o *opening) error {
+	s, n := o.s, c.node
+	if !s.positioned {
+		return nil
+	}
+	o.seam = seam{
+		cache: s.declared.options.Recovery == RecoveryCache, recover: o.wish.recover && s.recoverable, since: o.wish.since,
+		stale: s.buffered(), maxBytes: n.config.MaxQueueSize / 2,
+	}
+	var q HistoryQuery
+	switch {
+	case o.seam.recover && o.seam.cache:
+		q = HistoryQuery{Limit: 1, Reverse: true}
+	case o.seam.recover:
+		q = HistoryQuery{Limit: n.config.MaxRecovered, Since: &o.seam.since}
+	}
+	var err error
+	if o.seam.history, err = n.broker.History(ctx, s.channel, q); err != nil {
+		return err
+	}
+	s.room.observe(o.seam.history.Position)
+	return nil
+}
+
+// goLive merges history and live messages of every subscription of the group, calls announce to queue the reply, and lets
+// the live flow go on behind it: steps 4 to 8 of spec 10.5. When a message is missing at the seam, history is read again.
+func (c *Client) goLive(group []*opening, announce func() error) error {
+	for reads := 1; ; reads++ {
+		gaps, err := c.tryGoLive(group, announce)
+		if err != nil || len(gaps) == 0 {
+			return err
+		}
+		if reads == maxSeamReads {
+			return DisconnectInsufficient
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, c.node.config.HookTimeout)
+		for _, o := range gaps {
+			if err = c.readSeam(ctx, o); err != nil {
+				break
+			}
+		}
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Client) tryGoLive(group []*opening, announce func() error) (gaps []*opening, err error) {
+	for _, o := range group {
+		o.s.mu.Lock()
+		defer o.s.mu.Unlock()
+	}
+	for _, o := range group {
+		if !o.merge() {
+			gaps = append(gaps, o)
+		}
+		if o.wish.reject && o.seam.recover && !o.joined.recovered && len(gaps) == 0 {
+			return nil, ErrUnrecoverablePosition
+		}
+	}
+	if len(gaps) > 0 {
+		return gaps, nil
+	}
+	if err := announce(); err != nil {
+		return nil, err
+	}
+	for _, o := range group {
+		o.s.begin(o.joined)
+		if obs := c.node.config.Observer; obs != nil && o.seam.recover {
+			obs.Recovered(o.s.channel, o.joined.recovered, len(o.joined.publications))
+		}
+	}
+	return nil, nil
+}
+
+// merge joins the seam with what was buffered. It returns false if there is a gap. The subscription's lock is held.
+func (o *opening) merge() bool {
+	s := o.s
+	if s.overflowed {
+		return false
+	}
+	if !s.positioned {
+		o.joined = joined{live: s.buffer}
+		return true
+	}
+	o.seam.buffered = s.buffer
+	var err error
+	o.joined, err = o.seam.merge()
+	return err == nil
+}
+
+// subscribeResult is what the client is told about a subscription.
+func (c *Client) subscribeResult(o *opening) *protocol.SubscribeResult {
+	s, j := o.s, o.joined
+	r := &protocol.SubscribeResult{
+		Positioned: s.positioned, Recoverable: s.recoverable, Data: o.reply.Data,
+		WasRecovering: o.wish.recover, Recovered: j.recovered,
+		Epoch: j.told.Epoch, Offset: j.told.Offset,
+		Publications: c.wirePublications(s.declared.options.Payload, j.publications),
+	}
+	if !o.reply.ExpireAt.IsZero() {
+		c.setSubscriptionExpiry(s, o.reply.ExpireAt)
+		if !s.server && s.declared.options.SubRefresh != nil {
+			r.Expires, r.TTL = true, ttl(o.reply.ExpireAt)
+		}
+	}
+	return r
+}
+
+// announce tells the channel that the client has come. It is called before the subscription is settled, so that its leave
+// cannot overtake it.
+func (c *Client) announce(s *subscription) {
+	if !s.declared.options.announces() {
+		return
+	}
+	s.joined = true
+	c.node.publishMembership(s.channel, Membership{Joined: true, Info: c.clientInfo(s.channelInfo)})
+}
+
+// abandon undoes a subscription that did not come about. It is called by whoever reserved it, before it is settled.
+func (c *Client) abandon(s *subscription) {
+	s.end()
+	c.withdraw(s, unsubscribedByDisconnect, "subscribe failed")
+}
+
+// subRefresh executes the sub_refresh command (spec 5.10).
+func (c *Client) subRefresh(cmd *protocol.Command) outcome {
+	req := cmd.SubRefresh
+	if req.Channel == "" {
+		return refusal(DisconnectBadRequest)
+	}
+	s := c.settled(req.Channel)
+	if s == nil {
+		return refusal(ErrPermissionDenied)
+	}
+	fn := s.declared.options.SubRefresh
+	c.mu.Lock()
+	expires := !s.expireAt.IsZero()
+	c.mu.Unlock()
+	switch {
+	case req.Type != 0:
+		return refusal(ErrNotAvailable)
+	case req.Token == "":
+		return refusal(ErrBadRequest)
+	case fn == nil || s.server || !expires:
+		return refusal(DisconnectBadRequest)
+	}
+	r := &SubRefreshRequest{params: s.params, Client: c, Channel: req.Channel, Token: req.Token}
+	reply, err := callHook(c.ctx, c, "SubRefresh", req.Channel, func(ctx context.Context) (SubRefreshReply, error) { return fn(ctx, r) }, nil)
+	if err != nil && isExpiry(err) || err == nil && !reply.ExpireAt.IsZero() && !reply.ExpireAt.After(time.Now()) {
+		// First the end, then the error: the client subscribes again, learns that its token has expired, and gets a new
+		// one. The error alone would end the subscription for good; no error would make it unlimited.
+		c.expireSubscription(s)
+		return refusal(ErrTokenExpired)
+	}
+	if err != nil {
+		return refusal(err)
+	}
+	c.setSubscriptionExpiry(s, reply.ExpireAt)
+	result := &protocol.SubRefreshResult{}
+	if !reply.ExpireAt.IsZero() {
+		result.Expires, result.TTL = true, ttl(reply.ExpireAt)
+	}
+	return outcome{reply: &protocol.Reply{SubRefresh: result}}
+}

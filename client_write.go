@@ -1,0 +1,311 @@
+package fanfare
+
+import (
+	"sync"
+	"time"
+
+	"github.com/fanfare-go/fanfare/internal/outbox"
+	"github.com/fanfare-go/fanfare/internal/protocol"
+	"github.com/fanfare-go/fanfare/transport"
+)
+
+const (
+	// maxJoin bounds how much is joined into one non-blocking write.
+	maxJoin = 64 << 10
+	// maxBlockingWrite bounds one blocking write, so that a reader that is slow but alive makes it within the timeout.
+	maxBlockingWrite = 16 << 10
+)
+
+// outgoing is the writing side of a client: a bounded queue of frames, and whoever empties it.
+//
+// One flusher at a time empties the queue: the node's flush worker that owns the connection, with writes that never
+// block; or, where those are not to be had or the socket is full, a goroutine that lives until the queue is empty. The
+// flusher is whoever set flushing.
+type outgoing struct {
+	conn transport.Conn
+	try  transport.TryWriter // nil if the connection cannot
+	max  int                 // bytes
+
+	mu       sync.Mutex // guards below
+	queue    outbox.Queue[*subscription]
+	flushing bool
+	blocked  bool            // the socket is full, and a goroutine waits for it
+	closed   bool            // nothing is queued any more
+	empty    chan struct{}   // not nil once closed: closed when everything is written
+	drained  []*subscription // whose messages were dropped: to be told when the queue has drained
+}
+
+// verdict is what became of a frame.
+type verdict uint8
+
+const (
+	queued     verdict = iota
+	refused            // the connection is closing
+	overflow           // the queue is full: the connection must be closed
+	dropped            // dropped by the channel's policy, or others in its place
+	gapPending         // the subscription was cut off, and is ended once the queue has drained
+)
+
+// push queues a reply, a ping or any other frame that must not be dropped.
+func (c *Client) push(frame []byte) {
+	o := &c.out
+	o.mu.Lock()
+	switch {
+	case o.closed:
+		o.mu.Unlock()
+		return
+	case o.queue.Bytes()+len(frame) > o.max && o.queue.Len() > 0:
+		o.mu.Unlock()
+		c.close(DisconnectSlow)
+		return
+	}
+	o.queue.Push(frame, nil)
+	start := !o.flushing
+	o.flushing = true
+	o.mu.Unlock()
+	if start {
+		c.startFlush()
+	}
+}
+
+// pushPublication queues a frame of a channel, under the channel's policy for slow readers. It returns how many
+// publications were dropped for it. It is called with the subscription's lock held, and calls nothing that takes one.
+func (c *Client) pushPublication(s *subscription, frame []byte) (v verdict, drops int) {
+	o := &c.out
+	o.mu.Lock()
+	if o.closed {
+		o.mu.Unlock()
+		return refused, 0
+	}
+	if o.blocked && s.declared.options.SlowReader == SlowReaderKeepLatest {
+		drops, _ = o.queue.DropAll(s)
+	}
+	if over := o.queue.Bytes() + len(frame) - o.max; over > 0 && o.queue.Len() > 0 {
+		switch {
+		case s.declared.options.SlowReader == SlowReaderDisconnect:
+			o.mu.Unlock()
+			return overflow, 0
+		case s.positioned && s.declared.options.SlowReader == SlowReaderDropOldest:
+			n, _ := o.queue.DropAll(s)
+			o.drained = append(o.drained, s)
+			o.mu.Unlock()
+			return gapPending, n + 1
+		}
+		n, freed := o.queue.DropOldest(s, over)
+		drops += n
+		if freed < over {
+			// The queue is full of other channels' messages.
+			o.mu.Unlock()
+			return dropped, drops + 1
+		}
+	}
+	o.queue.Push(frame, s)
+	start := !o.flushing
+	o.flushing = true
+	o.mu.Unlock()
+	if start {
+		c.startFlush()
+	}
+	if drops > 0 {
+		return dropped, drops
+	}
+	return queued, 0
+}
+
+// closeQueue ends the queueing. The channel that it returns is closed when everything queued before was written, or, with
+// discard, thrown away.
+func (c *Client) closeQueue(discard bool) <-chan struct{} {
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	if o.empty == nil {
+		o.empty = make(chan struct{})
+		if !o.flushing {
+			close(o.empty)
+		}
+	}
+	if discard {
+		o.queue.Reset()
+	}
+	return o.empty
+}
+
+func (c *Client) startFlush() {
+	if c.out.try != nil {
+		c.worker.add(c)
+		return
+	}
+	c.node.goroutines.start(c.flushBlocking)
+}
+
+// flush writes what is queued without blocking. It is called by the client's worker, whose buffer it borrows.
+func (c *Client) flush(buf []byte) {
+	o := &c.out
+	for {
+		frames, n := c.next(buf, maxJoin)
+		if n == 0 {
+			return
+		}
+		written, err := o.try.TryWrite(frames)
+		if err != nil {
+			c.writeFailed(err)
+			return
+		}
+		if written < len(frames) {
+			rest := frames[written:]
+			if n > 1 { // the joined frames are in the worker's buffer
+				rest = append([]byte(nil), rest...)
+			}
+			o.mu.Lock()
+			o.blocked = true
+			o.mu.Unlock()
+			c.node.goroutines.start(func() { c.finish(rest) })
+			return
+		}
+	}
+}
+
+// finish writes the rest of a short write and then whatever is queued, as a goroutine that waits for the socket.
+func (c *Client) finish(rest []byte) {
+	for len(rest) > 0 {
+		n := min(len(rest), maxBlockingWrite)
+		if err := c.out.conn.Write(rest[:n]); err != nil {
+			c.writeFailed(err)
+			return
+		}
+		rest = rest[n:]
+	}
+	c.flushBlocking()
+}
+
+// flushBlocking writes what is queued until nothing is.
+func (c *Client) flushBlocking() {
+	var buf []byte
+	for {
+		frames, n := c.next(buf, maxBlockingWrite)
+		if n == 0 {
+			return
+		}
+		if err := c.out.conn.Write(frames); err != nil {
+			c.writeFailed(err)
+			return
+		}
+		if n > 1 {
+			buf = frames
+		}
+	}
+}
+
+// next takes what is to be written next. When there is nothing, the caller is no longer the flusher.
+func (c *Client) next(buf []byte, max int) (frames []byte, n int) {
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if frames, n = o.queue.Take(buf, max); n > 0 {
+		return frames, n
+	}
+	o.flushing, o.blocked = false, false
+	if o.empty != nil {
+		close(o.empty)
+	}
+	for _, s := range o.drained {
+		c.node.goroutines.start(func() { c.insufficient(s) })
+	}
+	o.drained = nil
+	return nil, 0
+}
+
+// writeFailed ends a client whose connection takes nothing more. The caller stays the flusher: nobody writes after it.
+func (c *Client) writeFailed(err error) {
+	o := &c.out
+	o.mu.Lock()
+	o.closed = true
+	o.queue.Reset()
+	if o.empty == nil {
+		o.empty = make(chan struct{})
+	}
+	close(o.empty)
+	o.mu.Unlock()
+	c.writeErr.Store(&err)
+	c.close(DisconnectWriteError)
+}
+
+// reply queues the answer to a command.
+func (c *Client) reply(r *protocol.Reply) {
+	c.push(c.frame(c.codec.AppendReply(nil, r)))
+}
+
+// pushMessage queues a push that is made for this client alone.
+func (c *Client) pushMessage(p *protocol.Push) {
+	c.push(c.encodePush(p))
+}
+
+func (c *Client) encodePush(p *protocol.Push) []byte {
+	if c.info.Unidirectional {
+		return c.frame(c.codec.AppendBarePush(nil, p))
+	}
+	return c.frame(c.codec.AppendPush(nil, p))
+}
+
+func (c *Client) frame(message []byte) []byte {
+	return c.info.Framing.AppendFrame(make([]byte, 0, len(message)+16), message)
+}
+
+// flushWorker writes for the clients it owns, with writes that never block. A client belongs to one worker for life.
+type flushWorker struct {
+	mu      sync.Mutex // guards below
+	clients []*Client  // that have something to write; each at most once
+	wake    chan struct{}
+}
+
+func newFlushWorker() *flushWorker { return &flushWorker{wake: make(chan struct{}, 1)} }
+
+func (w *flushWorker) add(c *Client) {
+	w.mu.Lock()
+	w.clients = append(w.clients, c)
+	first := len(w.clients) == 1
+	w.mu.Unlock()
+	if first {
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// run is the worker's goroutine. It is owned by the node and ends when stop is closed.
+func (w *flushWorker) run(stop <-chan struct{}) {
+	buf := make([]byte, 0, maxJoin)
+	var batch []*Client
+	for {
+		select {
+		case <-w.wake:
+		case <-stop:
+			return
+		}
+		w.mu.Lock()
+		batch, w.clients = w.clients, batch[:0]
+		w.mu.Unlock()
+		began := time.Now()
+		for i, c := range batch {
+			c.flush(buf)
+			batch[i] = nil
+			if time.Since(began) > workerSlice {
+				// Park for real: the app's own requests wait for this core too, and Gosched would let the run queue
+				// starve the network poller.
+				time.Sleep(workerPause)
+				began = time.Now()
+			}
+		}
+		if cap(batch) > maxIdleBatch {
+			batch = nil
+		}
+	}
+}
+
+const (
+	workerSlice  = 500 * time.Microsecond
+	workerPause  = 20 * time.Microsecond
+	maxIdleBatch = 4096
+)

@@ -1,0 +1,208 @@
+package fanfare
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Config configures a [Node]. The zero value works: anonymous clients, one process, limits as below. Where a negative
+// value is allowed it switches the thing off.
+//
+// # Hooks
+//
+// Hooks are ordinary functions; they may block, use a database, and return when they are done. Their context ends when
+// the client leaves or after HookTimeout. A hook runs on a goroutine of its own, never with a lock held, and delays only
+// commands of its own client. After HookTimeout the command is answered "internal, temporary", a late result is
+// discarded, and the client's other commands go on; a client whose hooks overrun twice is closed with 3004. A panic is
+// recovered, logged with its stack, and closes that one connection with 3004.
+//
+// A refusal is an *[Error] or *[Disconnect]; any other error is logged and reaches the client as [ErrInternal].
+type Config struct {
+	// AllowedOrigins are origins, beside the node's own host, from which browsers may connect: "https://example.com",
+	// or with one leading wildcard label "https://*.example.com". "*" alone allows every origin, which lets any page
+	// use your users' cookies.
+	AllowedOrigins []string
+
+	// Authenticate decides who a connection belongs to. It runs once per connection, before anything else. If nil,
+	// every client is anonymous.
+	Authenticate func(ctx context.Context, r *ConnectRequest) (Identity, error)
+
+	// Broker stores and carries publications. Default: a [MemoryBroker] of the node's own.
+	Broker Broker
+
+	// Compression offers permessage-deflate on WebSockets. It costs memory and CPU per connection. Default false.
+	Compression bool
+
+	// Concurrency is how many subscribe hooks of one client may overlap. Default 8.
+	Concurrency int
+
+	// ConnectTimeout is how long a connection may take to send its connect command before it is closed with 3502.
+	// Default 15 s.
+	ConnectTimeout time.Duration
+
+	// Disconnected is told once about the end of every connection that Authenticate (or, without it, the node)
+	// accepted, never before Authenticate returned. It runs on a goroutine of its own with a fresh context.
+	Disconnected func(ctx context.Context, n *DisconnectNotice)
+
+	// DrainWindow is the time over which [Node.Shutdown] spreads the closing of connections, at most; it takes a
+	// millisecond per connection if that is less. Default 5 s; negative closes all at once.
+	DrainWindow time.Duration
+
+	// ExpiryGrace is how long after its expiry a connection or subscription that its client is to refresh is kept.
+	// Default 25 s.
+	ExpiryGrace time.Duration
+
+	// HookTimeout bounds every hook. Default 4 s: clients give up on a command after 5.
+	HookTimeout time.Duration
+
+	// IdempotencyTTL is how long [WithIdempotencyKey] remembers. Default 5 min.
+	IdempotencyTTL time.Duration
+
+	// Logger gets everything the node has to say. Default: nothing is logged.
+	Logger *slog.Logger
+
+	// MaxChannelLength bounds channel names, in bytes. Default 255.
+	MaxChannelLength int
+
+	// MaxChannels bounds the subscriptions of one connection. Default 128.
+	MaxChannels int
+
+	// MaxFrameSize bounds what a client sends at once, in bytes. Default 64 KiB.
+	MaxFrameSize int
+
+	// MaxHistoryRead bounds the publications of one history reply to a client. Default 300.
+	MaxHistoryRead int
+
+	// MaxIdleStreams bounds the streams without publications and subscribers that the default broker remembers.
+	// Default 100,000.
+	MaxIdleStreams int
+
+	// MaxPublicationSize bounds the payload of a publication, in bytes, to half of MaxQueueSize at most. Default 256 KiB, or
+	// that half if it is less.
+	MaxPublicationSize int
+
+	// MaxQueueSize bounds what is queued for one connection, in bytes. Default 1 MiB. Beyond it the channel's
+	// [SlowReader] policy applies.
+	MaxQueueSize int
+
+	// MaxRecovered bounds the publications of one recovery: a client that missed more is not recovered. Default 300.
+	MaxRecovered int
+
+	// MaxRunningHooks bounds the hooks running at once on the node. Beyond it commands are answered 111, try again.
+	// Default 10,000.
+	MaxRunningHooks int
+
+	// Message gets what clients send outside any channel. If nil, a client that sends is closed with 3508.
+	Message func(ctx context.Context, r *MessageRequest) error
+
+	// Observer sees what happens, for metrics and tracing. If nil, nothing is measured.
+	Observer Observer
+
+	// PingInterval is the time between pings. Default 25 s; negative sends none, and then dead peers are found only by
+	// failing writes.
+	PingInterval time.Duration
+
+	// PongTimeout is how long a client may take to answer a ping. Default 10 s, and always less than PingInterval:
+	// for a short PingInterval the default is a third of it.
+	PongTimeout time.Duration
+
+	// PositionCheck is how long a channel with positions may be silent before the node compares its top with the
+	// broker's, to find publications that were lost on the way. Default 40 s; negative never compares.
+	PositionCheck time.Duration
+
+	// Presence keeps who is in which channel. Default: a [MemoryPresence] of the node's own.
+	Presence Presence
+
+	// Refresh prolongs connections that have an expiry. If nil, they just end with 3005.
+	Refresh func(ctx context.Context, r *RefreshRequest) (RefreshReply, error)
+
+	// SlowHook is the duration from which a hook is named in a warning. Default 1 s; negative never.
+	SlowHook time.Duration
+
+	// WriteTimeout bounds one write to a connection, after which it is closed with 3009. Default 1 s.
+	WriteTimeout time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	dur := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&c.Concurrency, 8)
+	def(&c.MaxChannelLength, 255)
+	def(&c.MaxChannels, 128)
+	def(&c.MaxFrameSize, 64<<10)
+	def(&c.MaxHistoryRead, 300)
+	def(&c.MaxIdleStreams, 100_000)
+	def(&c.MaxQueueSize, 1<<20)
+	def(&c.MaxPublicationSize, min(256<<10, c.MaxQueueSize/2))
+	def(&c.MaxRecovered, 300)
+	def(&c.MaxRunningHooks, 10_000)
+	dur(&c.ConnectTimeout, 15*time.Second)
+	dur(&c.DrainWindow, 5*time.Second)
+	dur(&c.ExpiryGrace, 25*time.Second)
+	dur(&c.HookTimeout, 4*time.Second)
+	dur(&c.IdempotencyTTL, 5*time.Minute)
+	dur(&c.PingInterval, 25*time.Second)
+	dur(&c.PositionCheck, 40*time.Second)
+	dur(&c.SlowHook, time.Second)
+	dur(&c.WriteTimeout, time.Second)
+	if c.PongTimeout == 0 {
+		c.PongTimeout = 10 * time.Second
+		if c.PingInterval > 0 && c.PongTimeout >= c.PingInterval {
+			c.PongTimeout = c.PingInterval / 3
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func (c *Config) validate() error {
+	positive := []struct {
+		name  string
+		value int64
+	}{
+		{"Concurrency", int64(c.Concurrency)}, {"ConnectTimeout", int64(c.ConnectTimeout)},
+		{"ExpiryGrace", int64(c.ExpiryGrace)}, {"HookTimeout", int64(c.HookTimeout)},
+		{"IdempotencyTTL", int64(c.IdempotencyTTL)}, {"MaxChannelLength", int64(c.MaxChannelLength)},
+		{"MaxChannels", int64(c.MaxChannels)}, {"MaxFrameSize", int64(c.MaxFrameSize)},
+		{"MaxHistoryRead", int64(c.MaxHistoryRead)}, {"MaxIdleStreams", int64(c.MaxIdleStreams)},
+		{"MaxPublicationSize", int64(c.MaxPublicationSize)}, {"MaxQueueSize", int64(c.MaxQueueSize)},
+		{"MaxRecovered", int64(c.MaxRecovered)}, {"MaxRunningHooks", int64(c.MaxRunningHooks)},
+		{"PongTimeout", int64(c.PongTimeout)}, {"WriteTimeout", int64(c.WriteTimeout)},
+	}
+	for _, f := range positive {
+		if f.value < 0 {
+			return fmt.Errorf("fanfare: Config.%s must not be negative", f.name)
+		}
+	}
+	if c.PingInterval > 0 && c.PingInterval < time.Second {
+		// Clients are told the interval in whole seconds.
+		return fmt.Errorf("fanfare: Config.PingInterval of %v is less than a second", c.PingInterval)
+	}
+	if c.PingInterval > 0 && c.PongTimeout >= c.PingInterval {
+		return fmt.Errorf("fanfare: Config.PongTimeout of %v must be less than PingInterval of %v", c.PongTimeout, c.PingInterval)
+	}
+	if c.MaxPublicationSize > c.MaxQueueSize/2 {
+		return fmt.Errorf("fanfare: Config.MaxPublicationSize of %d must not exceed half of MaxQueueSize, %d", c.MaxPublicationSize, c.MaxQueueSize)
+	}
+	_, err := newOrigins(c.AllowedOrigins)
+	return err
+}
+
+// maxCommands bounds a client's command queue: it holds a subscribe for every channel, as they come after a reconnect,
+// and some more.
+func (c *Config) maxCommands() int { return c.MaxChannels + 32 }
+
+// maxCommandBytes bounds it in bytes.
+func (c *Config) maxCommandBytes() int { return 4 * c.MaxFrameSize }

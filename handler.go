@@ -1,0 +1,107 @@
+package fanfare
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/fanfare-go/fanfare/internal/protocol"
+	"github.com/fanfare-go/fanfare/transport"
+	"github.com/fanfare-go/fanfare/transport/websocket"
+)
+
+// ServeHTTP serves every transport under one route: the last element of the path names it, "websocket" or
+// "uni_websocket". An upgrade request to any other path below the mount point is a WebSocket. What the app's middleware
+// put into the request's context reaches [Config.Authenticate].
+func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h, ok := n.handlers[path.Base(r.URL.Path)]; ok {
+		h.ServeHTTP(w, r)
+		return
+	}
+	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		n.handlers["websocket"].ServeHTTP(w, r)
+		return
+	}
+	http.NotFound(w, r)
+}
+
+// Handler mounts one transport alone, with the transport's own options.
+func (n *Node) Handler(t transport.Transport) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { t.Serve(w, r, acceptor{n}) })
+}
+
+// Ready returns nil while the node accepts connections: for a readiness probe. It fails from the moment Shutdown is
+// called.
+func (n *Node) Ready() error {
+	if n.draining.Load() {
+		return transport.ErrUnavailable
+	}
+	return nil
+}
+
+func (n *Node) defaultHandlers() map[string]http.Handler {
+	o := websocket.Options{MaxFrameSize: n.config.MaxFrameSize, WriteTimeout: n.config.WriteTimeout, Compression: n.config.Compression}
+	handlers := make(map[string]http.Handler)
+	for _, t := range []transport.Transport{websocket.New(o), websocket.NewUni(o)} {
+		handlers[t.Name()] = n.Handler(t)
+	}
+	return handlers
+}
+
+// acceptor is a node as transports see it.
+type acceptor struct{ n *Node }
+
+var _ transport.Acceptor = acceptor{}
+
+func (a acceptor) Ready() error { return a.n.Ready() }
+
+func (a acceptor) CheckOrigin(r *http.Request) bool { return a.n.origins.allow(r) }
+
+func (a acceptor) Report(r *http.Request, name string, err error) {
+	a.n.log.Warn("connection refused", slog.String("transport", name), slog.String("remote", r.RemoteAddr), slog.Any("err", err))
+}
+
+// Accept begins a session. The request is kept, without its cancellation, until the connect command was executed.
+func (a acceptor) Accept(r *http.Request, conn transport.Conn) (transport.Session, error) {
+	n := a.n
+	info := conn.Info()
+	c := &Client{
+		node: n, id: newID(), info: info, codec: protocol.JSON, request: r,
+		form:   n.form(info),
+		worker: n.workers[int(n.nextWorker.Add(1))%len(n.workers)],
+		slots:  make(chan struct{}, n.config.Concurrency),
+	}
+	c.space.L = &c.mu
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.out.conn, c.out.max = conn, n.config.MaxQueueSize
+	c.out.try, _ = conn.(transport.TryWriter)
+	if info.Unidirectional || info.Emulated {
+		c.session = newID() // a secret capability, so not the client's id
+	}
+	n.mu.Lock()
+	if n.done != nil || !n.goroutines.hold() { // given back in Closed
+		n.mu.Unlock()
+		c.cancel()
+		return nil, transport.ErrUnavailable
+	}
+	n.clients[c] = struct{}{}
+	n.mu.Unlock()
+	c.startWaiting()
+	return session{c}, nil
+}
+
+// form numbers the wire forms in use: there are a handful.
+func (n *Node) form(info transport.Info) int {
+	f := wireForm{info.Encoding, info.Unidirectional, info.Framing}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i, known := range n.forms {
+		if known == f {
+			return i
+		}
+	}
+	n.forms = append(n.forms, f)
+	return len(n.forms) - 1
+}

@@ -1,0 +1,226 @@
+package fanfare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// errGone says that the client left while its hook ran: nobody waits for the answer.
+var errGone = errors.New("fanfare: client is gone")
+
+// errAnswered says that the connection was closed instead of an answer.
+var errAnswered = errors.New("fanfare: connection closed instead of an answer")
+
+// hookKey is the context key under which a hook's context holds the node it was called by.
+type hookKey struct{}
+
+// hookRun is one call of an app's function.
+type hookRun struct {
+	name    string
+	channel string
+	client  string
+	user    string
+	started time.Time
+}
+
+func (h *hookRun) attrs() []any {
+	a := []any{slog.String("hook", h.name), slog.String("client", h.client), slog.String("user", h.user)}
+	if h.channel != "" {
+		a = append(a, slog.String("channel", h.channel))
+	}
+	return a
+}
+
+// hookTracker knows the hooks that are running, so that their number is bounded and Shutdown can wait for them and name
+// those that do not return.
+type hookTracker struct {
+	max int
+
+	mu      sync.Mutex // guards below
+	running map[*hookRun]struct{}
+	full    bool          // the limit was hit, and logged, since there was last plenty of room
+	idle    chan struct{} // not nil while Shutdown waits; closed when no hook runs
+}
+
+// start registers a hook. With force it does so beyond the limit: for notices, which must not get lost.
+func (t *hookTracker) start(h *hookRun, force bool) (ok, firstRefused bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !force && len(t.running) >= t.max {
+		firstRefused = !t.full
+		t.full = true
+		return false, firstRefused
+	}
+	if t.running == nil {
+		t.running = make(map[*hookRun]struct{})
+	}
+	t.running[h] = struct{}{}
+	return true, false
+}
+
+func (t *hookTracker) end(h *hookRun) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.running, h)
+	if len(t.running) <= t.max/2 {
+		t.full = false
+	}
+	if len(t.running) == 0 && t.idle != nil {
+		close(t.idle)
+		t.idle = nil
+	}
+}
+
+// wait returns when no hook runs, or the names of those that do when the context ends.
+func (t *hookTracker) wait(ctx context.Context) error {
+	t.mu.Lock()
+	if len(t.running) == 0 {
+		t.mu.Unlock()
+		return nil
+	}
+	if t.idle == nil {
+		t.idle = make(chan struct{})
+	}
+	idle := t.idle
+	t.mu.Unlock()
+
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.running) == 0 {
+		return nil
+	}
+	names := make(map[string]int)
+	for h := range t.running {
+		names[h.name]++
+	}
+	var err error
+	for name, n := range names {
+		err = errors.Join(err, fmt.Errorf("fanfare: hook %s is still running (%d calls)", name, n))
+	}
+	return err
+}
+
+// hookResult is what a hook's goroutine hands over.
+type hookResult[T any] struct {
+	value    T
+	err      error
+	panicked bool
+}
+
+// callHook runs one of the app's functions for a command of the client, with a deadline, and waits for it no longer than
+// that. The values of ctx are kept. If the hook succeeds after nobody waited any more, late is called with its result on
+// the hook's goroutine.
+//
+// errGone and errAnswered say that there is nobody to answer; *Error and *Disconnect are the hook's refusal.
+func callHook[T any](ctx context.Context, c *Client, name, channel string, fn func(context.Context) (T, error), late func(T)) (T, error) {
+	var none T
+	n := c.node
+	run := &hookRun{name: name, channel: channel, client: c.id, user: c.User(), started: time.Now()}
+	if ok, first := n.hooks.start(run, false); !ok {
+		if first {
+			n.log.Warn("too many hooks are running; commands are refused until some return", slog.Int("max", n.config.MaxRunningHooks))
+		}
+		return none, ErrTooManyRequests
+	}
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, hookKey{}, n), n.config.HookTimeout)
+	defer cancel()
+
+	results := make(chan hookResult[T])
+	abandoned := make(chan struct{})
+	// Owned by the hook tracker: it ends when the app's function returns.
+	go func() {
+		defer n.hooks.end(run)
+		r := guard(n, run, func() (T, error) { return fn(ctx) })
+		took := time.Since(run.started)
+		select {
+		case results <- r:
+			if slow := n.config.SlowHook; slow > 0 && took >= slow && !r.panicked && took < n.config.HookTimeout {
+				n.warnSlow(run, "slow hook", took)
+			}
+		case <-abandoned:
+			if r.err == nil && !r.panicked && late != nil {
+				late(r.value)
+			}
+		}
+	}()
+
+	select {
+	case r := <-results:
+		switch {
+		case r.panicked:
+			c.close(DisconnectInternal)
+			return none, errAnswered
+		case r.err != nil && errors.Is(r.err, context.DeadlineExceeded) && ctx.Err() != nil && c.ctx.Err() == nil:
+			return none, c.overrun(run)
+		}
+		return r.value, r.err
+	case <-ctx.Done():
+		close(abandoned)
+		if c.ctx.Err() != nil {
+			return none, errGone
+		}
+		return none, c.overrun(run)
+	}
+}
+
+// overrun is called when a hook of the client did not return in time. The second time costs the connection: the app hangs
+// for this client, and a new connection may fare better.
+func (c *Client) overrun(run *hookRun) error {
+	c.node.warnSlow(run, "hook timed out", time.Since(run.started))
+	if c.overruns.Add(1) >= 2 {
+		c.close(DisconnectInternal)
+		return errAnswered
+	}
+	return ErrInternal
+}
+
+// guard runs an app's function and turns a panic into a result.
+func guard[T any](n *Node, run *hookRun, fn func() (T, error)) (r hookResult[T]) {
+	defer func() {
+		if v := recover(); v != nil {
+			r.panicked = true
+			n.log.Error("hook panicked", append(run.attrs(), slog.Any("panic", v), slog.String("stack", string(debug.Stack())))...)
+			if o := n.config.Observer; o != nil {
+				o.HookPanicked(run.name)
+			}
+		}
+	}()
+	r.value, r.err = fn()
+	return r
+}
+
+// notify runs one of the app's notices on a goroutine of its own, with a fresh context.
+func (n *Node) notify(c *Client, name, channel string, fn func(context.Context)) {
+	run := &hookRun{name: name, channel: channel, client: c.id, user: c.User(), started: time.Now()}
+	n.hooks.start(run, true)
+	// Owned by the hook tracker: it ends when the app's function returns.
+	go func() {
+		defer n.hooks.end(run)
+		ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), hookKey{}, n), n.config.HookTimeout)
+		defer cancel()
+		guard(n, run, func() (struct{}, error) {
+			fn(ctx)
+			return struct{}{}, nil
+		})
+		if took := time.Since(run.started); n.config.SlowHook > 0 && took >= n.config.SlowHook {
+			n.warnSlow(run, "slow hook", took)
+		}
+	}()
+}
+
+func (n *Node) warnSlow(run *hookRun, message string, took time.Duration) {
+	n.log.Warn(message, append(run.attrs(), slog.Duration("took", took))...)
+	if o := n.config.Observer; o != nil {
+		o.HookSlow(run.name, took)
+	}
+}

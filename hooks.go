@@ -1,0 +1,170 @@
+package fanfare
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// ConnectRequest is what [Config.Authenticate] decides upon.
+type ConnectRequest struct {
+	// HTTP is a shallow clone of the request that opened the connection: cookies, headers, URL. Its context keeps the
+	// values that middleware put there; its cancellation is the hook's. It is valid only during the hook: what later
+	// hooks need goes into [Identity.State].
+	HTTP *http.Request
+	// ClientID is the id that the connection has, or will have if it is accepted.
+	ClientID string
+	// Token, Data, Name, Version and Headers are what the client sent with its connect command. Headers are the
+	// client's own claim, not HTTP headers: do not trust them more than Data.
+	Token   string
+	Data    []byte
+	Name    string
+	Version string
+	Headers map[string]string
+	// Transport is the name of the transport: "websocket", "uni_websocket", …
+	Transport string
+}
+
+// Identity says who a connection belongs to.
+type Identity struct {
+	// User is the user id. Empty is the anonymous user.
+	User string
+	// Info is shown to others in presence, joins and publications. JSON, or nil.
+	Info []byte
+	// Data is returned to the client in the connect reply. JSON for JSON clients, or nil.
+	Data []byte
+	// State is the app's own; fanfare only keeps it, for [Client.State].
+	State any
+	// ExpireAt is when the connection ends unless it is refreshed; zero is never. With [Config.Refresh] set the client
+	// is asked to refresh in time, without it the connection is simply closed with 3005.
+	ExpireAt time.Time
+	// Subscriptions are made by the server for this connection, by channel. They follow the channels' options but not
+	// their Subscribe hooks. An undeclared channel fails the connect with [ErrUnknownChannel].
+	Subscriptions map[string]SubscribeReply
+}
+
+// RefreshRequest is a client's wish to prolong its connection.
+type RefreshRequest struct {
+	Client *Client
+	Token  string
+}
+
+// RefreshReply says until when. The zero time is never; a time in the past closes the connection with 3005.
+type RefreshReply struct {
+	ExpireAt time.Time
+}
+
+// MessageRequest is a message that a client sent outside any channel.
+type MessageRequest struct {
+	Client *Client
+	Data   []byte
+}
+
+// DisconnectNotice tells that a connection ended.
+type DisconnectNotice struct {
+	Client *Client
+	// Disconnect is why. [DisconnectClosed] means that the peer went away.
+	Disconnect *Disconnect
+}
+
+// RPCRequest is a call of a method declared by [Node.RPC].
+type RPCRequest struct {
+	Client *Client
+	Method string
+	Data   []byte
+}
+
+// params are the values that a channel pattern's wildcards took.
+type params struct{ names, values []string }
+
+// Param returns what the pattern's wildcard took from the channel name, or "" if the pattern has no such wildcard.
+func (p params) Param(name string) string {
+	for i, n := range p.names {
+		if n == name {
+			return p.values[i]
+		}
+	}
+	return ""
+}
+
+// SubscribeRequest is what [ChannelOptions.Subscribe] decides upon.
+type SubscribeRequest struct {
+	params
+	Client  *Client
+	Channel string
+	Token   string
+	Data    []byte
+}
+
+// SubscribeReply describes an accepted subscription.
+type SubscribeReply struct {
+	// Info is shown to others beside the connection's own, in presence, joins and publications. JSON, or nil.
+	Info []byte
+	// Data is returned to the client in the reply. JSON for JSON clients, or nil.
+	Data []byte
+	// ExpireAt is when the subscription ends unless it is refreshed; zero is never. With [ChannelOptions.SubRefresh] set
+	// the client is asked to refresh in time.
+	ExpireAt time.Time
+}
+
+// SubRefreshRequest is a client's wish to prolong a subscription.
+type SubRefreshRequest struct {
+	params
+	Client  *Client
+	Channel string
+	Token   string
+}
+
+// SubRefreshReply says until when. The zero time is never; a time in the past ends the subscription with 2501.
+type SubRefreshReply struct {
+	ExpireAt time.Time
+}
+
+// PublishRequest is what [ChannelOptions.Publish] decides upon.
+type PublishRequest struct {
+	params
+	Client  *Client
+	Channel string
+	// Data is the payload: for a Text channel the text itself, whatever the client's encoding.
+	Data []byte
+}
+
+// PublishReply describes an accepted publish.
+type PublishReply struct {
+	// Data, if not nil, is published instead of what the client sent.
+	Data []byte
+	// Handled means that the hook has done what there was to do, published by itself for instance: nothing more is
+	// published, and the client is told that all went well.
+	Handled bool
+}
+
+// HistoryRequest is what [ChannelOptions.ReadHistory] decides upon.
+type HistoryRequest struct {
+	params
+	Client  *Client
+	Channel string
+	Query   HistoryQuery
+}
+
+// PresenceRequest is what [ChannelOptions.ReadPresence] decides upon.
+type PresenceRequest struct {
+	params
+	Client  *Client
+	Channel string
+	// Stats is true when only the counts are asked for.
+	Stats bool
+}
+
+// UnsubscribeNotice tells that a subscription ended.
+type UnsubscribeNotice struct {
+	params
+	Client  *Client
+	Channel string
+	// Code and Reason say why: 0 the client unsubscribed, 1 the connection ended, others as sent (spec 9.2).
+	Code   uint32
+	Reason string
+}
+
+// RPCFunc answers a remote procedure call. The reply is JSON for JSON clients, or nil. It runs like every command hook:
+// see [Config.HookTimeout].
+type RPCFunc func(ctx context.Context, r *RPCRequest) ([]byte, error)

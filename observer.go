@@ -1,0 +1,42 @@
+package fanfare
+
+import "time"
+
+// Observer sees what happens on a node: the seam for metrics and tracing. Its methods are called on hot paths, from any
+// goroutine, possibly at once; they must be quick and must not block. Embed [NopObserver] to implement only some of
+// them, and to go on compiling when there are more.
+type Observer interface {
+	// Connected is called for every connect command: err is nil when the client was accepted.
+	Connected(transport string, took time.Duration, err error)
+	// Disconnected is called when an accepted connection has ended.
+	Disconnected(transport string, code uint32)
+	// Command is called when a client's command was answered. Code is that of the reply error or disconnect; 0 is success.
+	Command(method string, took time.Duration, code uint32)
+	// Published is called once per publication that reached this node, with how many subscribers it was queued for.
+	Published(channel string, size, subscribers int)
+	// Dropped is called when publications queued for a client were dropped, with their number.
+	Dropped(channel string, publications int)
+	// Recovered is called for every attempt of a client to recover, with how many publications it got.
+	Recovered(channel string, ok bool, publications int)
+	// Repaired is called when the node found a gap in a channel and tried to fill it from history.
+	Repaired(channel string, ok bool, publications int)
+	// HookSlow is called when a hook took longer than [Config.SlowHook].
+	HookSlow(hook string, took time.Duration)
+	// HookPanicked is called when a hook panicked.
+	HookPanicked(hook string)
+}
+
+// NopObserver does nothing.
+type NopObserver struct{}
+
+var _ Observer = NopObserver{}
+
+func (NopObserver) Connected(string, time.Duration, error) {}
+func (NopObserver) Disconnected(string, uint32)            {}
+func (NopObserver) Command(string, time.Duration, uint32)  {}
+func (NopObserver) Published(string, int, int)             {}
+func (NopObserver) Dropped(string, int)                    {}
+func (NopObserver) Recovered(string, bool, int)            {}
+func (NopObserver) Repaired(string, bool, int)             {}
+func (NopObserver) HookSlow(string, time.Duration)         {}
+func (NopObserver) HookPanicked(string)                    {}

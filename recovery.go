@@ -1,0 +1,168 @@
+package fanfare
+
+import (
+	"errors"
+	"slices"
+)
+
+// errSeamGap says that history and live messages do not join: something was lost between them.
+var errSeamGap = errors.New("fanfare: gap between history and live messages")
+
+// seam is everything that decides what a new subscription is told (spec 10.4 to 10.6): what the client asked for, what
+// one atomic read of the stream returned, and what came live since before that read. It is a value: the decision is the
+// pure function [seam.merge].
+type seam struct {
+	// cache selects the rules of cache recovery: history then holds at most the newest publication.
+	cache bool
+	// recover is the client's wish to get what followed since.
+	recover bool
+	since   Position
+	// history holds the publications after since.Offset in ascending order, at most as many as may be recovered, and the
+	// top of the stream.
+	history HistoryResult
+	// buffered are the live publications that came since buffering began, in order of arrival; the first stale of them
+	// came before the read began.
+	buffered []*Publication
+	stale    int
+	// maxBytes bounds the payload of a recovery; more is not recovered. 0 is no bound.
+	maxBytes int
+}
+
+// joined is how a subscription begins.
+type joined struct {
+	// recovered tells whether the client now has everything; publications is what it missed, in order.
+	recovered    bool
+	publications []*Publication
+	// told is the position that the reply names: the client's own if recovered, since clients add to it what the reply
+	// carries (spec 10.3), else the subscription's.
+	told Position
+	// position is where the subscription stands: the next live publication is the one after it.
+	position Position
+	// live are buffered publications without an offset. They belong behind the reply.
+	live []*Publication
+}
+
+// merge joins history and live publications. It returns errSeamGap if a publication is missing between them: the history
+// must be read again, or the client be told.
+func (s seam) merge() (joined, error) {
+	var live []*Publication
+	buffered := make([]*Publication, 0, len(s.buffered))
+	for i, p := range s.buffered {
+		switch {
+		case p.Offset == 0:
+			live = append(live, p)
+		case p.Epoch == s.history.Epoch:
+			buffered = append(buffered, p)
+		case i >= s.stale:
+			// It came after the read from another life of the stream: the read is out of date. (What came before the
+			// read from another life is over and done with.)
+			return joined{}, errSeamGap
+		}
+	}
+	slices.SortStableFunc(buffered, byOffset)
+
+	position := s.history.Position
+	if n := len(buffered); n > 0 {
+		position.Offset = max(position.Offset, buffered[n-1].Offset)
+	}
+	j := joined{told: position, position: position, live: live}
+
+	if s.cache {
+		s.mergeCache(&j, buffered)
+	} else if err := s.mergeStream(&j, buffered); err != nil {
+		return joined{}, err
+	}
+	if s.maxBytes > 0 && j.recovered && payloadBytes(j.publications) > s.maxBytes {
+		// A reply that would fill the client's queue throws it out again and again: better to say that it was too much.
+		j.recovered, j.publications = false, nil
+		j.told = position
+	}
+	return j, nil
+}
+
+// mergeStream follows spec 10.4 and step 5 of 10.5.
+func (s seam) mergeStream(j *joined, buffered []*Publication) error {
+	recovered := s.recover && s.recoveredFromHistory()
+	// The list must be gapless from what the client has, or from what was read, to the newest that came live.
+	next := s.history.Offset + 1
+	var all []*Publication
+	if recovered {
+		next = s.since.Offset + 1
+		all = slices.Clone(s.history.Publications)
+	}
+	all = append(all, buffered...)
+	slices.SortStableFunc(all, byOffset)
+	list := all[:0]
+	for _, p := range all {
+		switch {
+		case p.Offset < next: // a duplicate, or part of what was read
+		case p.Offset == next:
+			list = append(list, p)
+			next++
+		default:
+			return errSeamGap
+		}
+	}
+	if next <= s.history.Offset {
+		// recoveredFromHistory saw to it that history reaches its top.
+		return errSeamGap
+	}
+	if recovered {
+		j.recovered, j.publications, j.told = true, list, Position{s.since.Offset, s.history.Epoch}
+	}
+	return nil
+}
+
+// recoveredFromHistory is the decision of spec 10.4, steps 3 to 7.
+func (s seam) recoveredFromHistory() bool {
+	if s.since.Epoch != "" && s.since.Epoch != s.history.Epoch {
+		return false
+	}
+	pubs := s.history.Publications
+	if len(pubs) == 0 {
+		return s.since.Offset == s.history.Offset
+	}
+	return pubs[0].Offset == s.since.Offset+1 && pubs[len(pubs)-1].Offset == s.history.Offset
+}
+
+// mergeCache follows spec 10.6.
+func (s seam) mergeCache(j *joined, buffered []*Publication) {
+	if !s.recover {
+		return
+	}
+	var newest *Publication
+	if n := len(s.history.Publications); n > 0 {
+		newest = s.history.Publications[n-1]
+	}
+	if n := len(buffered); n > 0 && (newest == nil || buffered[n-1].Offset > newest.Offset) {
+		newest = buffered[n-1]
+	}
+	same := s.since.Offset > 0 && s.since.Offset == j.position.Offset && s.since.Epoch == j.position.Epoch
+	switch {
+	case same:
+		j.recovered = true
+	case newest != nil && newest.Offset == j.position.Offset:
+		j.recovered, j.publications = true, []*Publication{newest}
+	default:
+		return
+	}
+	j.told = Position{s.since.Offset, j.position.Epoch}
+}
+
+func byOffset(a, b *Publication) int {
+	switch {
+	case a.Offset < b.Offset:
+		return -1
+	case a.Offset > b.Offset:
+		return 1
+	}
+	return 0
+}
+
+func payloadBytes(pubs []*Publication) int {
+	n := 0
+	for _, p := range pubs {
+		n += len(p.Data)
+	}
+	return n
+}

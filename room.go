@@ -1,0 +1,339 @@
+package fanfare
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/fanfare-go/fanfare/internal/protocol"
+)
+
+const (
+	// repairPage is how many publications are read at once to fill a gap.
+	repairPage = 500
+	// repairAttempts is how often a read of the broker is tried, with repairPause between, before the gap is told.
+	repairAttempts = 3
+	repairPause    = 100 * time.Millisecond
+	// maxPending bounds, in publications, what waits for a repair. More is forgotten and read from history as well.
+	maxPending = 4096
+)
+
+// room is one channel on this node: who watches it, and where its stream stands here.
+type room struct {
+	node    *Node
+	channel string
+
+	linking chan struct{} // a lock of one slot around linked and the broker calls that change it: waiting obeys contexts
+	linked  bool
+
+	mu          sync.Mutex // orders the fan-out, and guards below
+	subs        []*subscription
+	top         Position // of the stream, as far as this node knows; not known if its epoch is empty
+	delivered   Position // of the newest publication that came here
+	deliveredAt time.Time
+	repairing   bool
+	pending     []*Publication // came while repairing
+	forgotten   bool           // some of them were not kept
+}
+
+func (n *Node) newRoom(channel string) *room {
+	return &room{node: n, channel: channel, linking: make(chan struct{}, 1), deliveredAt: time.Now()}
+}
+
+// link makes sure that the broker sends this channel. The caller holds the room in the hub.
+func (r *room) link(ctx context.Context, n *Node) error {
+	select {
+	case r.linking <- struct{}{}:
+		defer func() { <-r.linking }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if r.linked {
+		return nil
+	}
+	if err := n.link.Subscribe(ctx, r.channel); err != nil {
+		return err
+	}
+	r.linked = true
+	return nil
+}
+
+// release gives a room back. The last one to leave ends the broker's subscription, on a goroutine: nobody waits for it.
+func (n *Node) release(r *room) {
+	if n.hub.Release(r.channel) {
+		if !n.goroutines.start(r.unlink) {
+			r.unlink()
+		}
+	}
+}
+
+// unlink ends the broker's subscription if still nobody is there. The room leaves the hub only afterwards, so that a new
+// subscriber meets this room and waits for its lock, rather than overtake the unsubscribe with a subscribe.
+func (r *room) unlink() {
+	n := r.node
+	r.linking <- struct{}{}
+	defer func() { <-r.linking }()
+	if !n.hub.Idle(r.channel) {
+		return
+	}
+	if r.linked {
+		ctx, cancel := context.WithTimeout(context.Background(), n.config.HookTimeout)
+		defer cancel()
+		if err := n.link.Unsubscribe(ctx, r.channel); err != nil {
+			n.log.Warn("broker unsubscribe failed", slog.String("channel", r.channel), slog.Any("err", err))
+		}
+		r.linked = false
+		// What comes while nobody listens is not missed here: the next subscriber begins with a read.
+		r.mu.Lock()
+		r.top, r.delivered = Position{}, Position{}
+		r.mu.Unlock()
+	}
+	n.hub.Remove(r.channel)
+}
+
+// add lets a subscription take part in the fan-out, unless there are max already; 0 is no limit.
+func (r *room) add(s *subscription, max int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if max > 0 && len(r.subs) >= max {
+		s.index = -1
+		return false
+	}
+	s.index = len(r.subs)
+	r.subs = append(r.subs, s)
+	return true
+}
+
+func (r *room) remove(s *subscription) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.index < 0 {
+		return
+	}
+	last := len(r.subs) - 1
+	r.subs[s.index] = r.subs[last]
+	r.subs[s.index].index = s.index
+	r.subs[last] = nil
+	r.subs = r.subs[:last]
+	s.index = -1
+}
+
+// observe tells the room where the stream stands, as read from the broker for a new subscription. It counts only if the
+// room does not know yet: later, what was not delivered is a gap.
+func (r *room) observe(top Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.top.Epoch == "" {
+		r.top = top
+	}
+}
+
+// publication takes a publication from the broker. Calls come in the channel's order.
+func (r *room) publication(p *Publication) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.repairing {
+		r.hold(p)
+		return
+	}
+	if r.gapBefore(p) {
+		r.repairing = true
+		r.hold(p)
+		r.node.goroutines.start(r.repair)
+		return
+	}
+	r.broadcast(p)
+}
+
+func (r *room) hold(p *Publication) {
+	if len(r.pending) < maxPending {
+		r.pending = append(r.pending, p)
+	} else {
+		r.forgotten = true
+	}
+}
+
+// gapBefore reports whether publications before p are missing. The lock is held.
+func (r *room) gapBefore(p *Publication) bool {
+	return p.Offset > 0 && r.top.Epoch == p.Epoch && p.Offset > r.top.Offset+1
+}
+
+// broadcast hands a publication to every subscription. The lock is held.
+func (r *room) broadcast(p *Publication) {
+	if p.Offset > 0 {
+		if p.Epoch == r.delivered.Epoch && p.Offset <= r.delivered.Offset {
+			return // a late delivery of what a repair has delivered
+		}
+		r.delivered = p.Position
+		if p.Epoch != r.top.Epoch || p.Offset > r.top.Offset {
+			r.top = p.Position
+		}
+	}
+	r.deliveredAt = time.Now()
+	b := broadcast{node: r.node, channel: r.channel, publication: p}
+	count := 0
+	for _, s := range r.subs {
+		if s.deliver(&b) {
+			count++
+		}
+	}
+	if o := r.node.config.Observer; o != nil {
+		o.Published(r.channel, len(p.Data), count)
+	}
+}
+
+// membership takes a join or leave from the broker.
+func (r *room) membership(m Membership) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := broadcast{node: r.node, channel: r.channel, membership: &m}
+	for _, s := range r.subs {
+		s.deliverMembership(&b)
+	}
+}
+
+// repair fills a gap from history, once for all subscribers, and then lets the flow go on. What history no longer holds is
+// left out: the subscriptions notice, each by its own position, and tell their clients.
+func (r *room) repair() {
+	filled, ok := 0, true
+	for {
+		r.mu.Lock()
+		top := r.top
+		r.mu.Unlock()
+		result, err := r.readAfter(top)
+		r.mu.Lock()
+		if err != nil || result.Epoch != top.Epoch {
+			ok = false
+			r.resume()
+			break
+		}
+		for _, p := range result.Publications {
+			ok = ok && !r.gapBefore(p)
+			r.broadcast(p)
+			filled++
+		}
+		if len(result.Publications) == 0 && r.top.Offset < result.Offset {
+			ok = false // trimmed away
+		}
+		if len(result.Publications) == repairPage || r.forgotten {
+			r.pending = r.pending[:0]
+			r.forgotten = false
+			r.mu.Unlock()
+			continue
+		}
+		r.resume()
+		break
+	}
+	r.mu.Unlock()
+	r.node.log.Debug("gap repaired", slog.String("channel", r.channel), slog.Bool("complete", ok), slog.Int("publications", filled))
+	if o := r.node.config.Observer; o != nil {
+		o.Repaired(r.channel, ok, filled)
+	}
+}
+
+// resume delivers what waited for the repair. The lock is held.
+func (r *room) resume() {
+	pending := r.pending
+	r.pending, r.forgotten, r.repairing = nil, false, false
+	for i, p := range pending {
+		if r.gapBefore(p) && i > 0 && pending[i-1].Offset > 0 {
+			// Another gap, behind the first.
+			r.repairing = true
+			r.pending = pending[i:]
+			r.node.goroutines.start(r.repair)
+			return
+		}
+		r.broadcast(p)
+	}
+}
+
+func (r *room) readAfter(top Position) (HistoryResult, error) {
+	n := r.node
+	for attempt := 1; ; attempt++ {
+		ctx, cancel := context.WithTimeout(n.ctx, n.config.HookTimeout)
+		result, err := n.broker.History(ctx, r.channel, HistoryQuery{Since: &top, Limit: repairPage})
+		cancel()
+		if err == nil || attempt == repairAttempts || n.ctx.Err() != nil {
+			return result, err
+		}
+		n.log.Warn("history read failed", slog.String("channel", r.channel), slog.Any("err", err))
+		pause := time.NewTimer(repairPause)
+		select {
+		case <-pause.C:
+		case <-n.ctx.Done():
+			pause.Stop()
+		}
+	}
+}
+
+// check compares the room with the broker's stream if it has been silent for long: the last messages of a channel may get
+// lost, and then no later one reveals it.
+func (r *room) check(ctx context.Context, silent time.Duration) {
+	r.mu.Lock()
+	top, repairing := r.top, r.repairing
+	idle := time.Since(r.deliveredAt) >= silent && len(r.subs) > 0
+	r.mu.Unlock()
+	if top.Epoch == "" || repairing || !idle {
+		return
+	}
+	result, err := r.node.broker.History(ctx, r.channel, HistoryQuery{})
+	if err != nil {
+		return // the broker's trouble is the broker's to report; the next check comes
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deliveredAt = time.Now()
+	if r.top != top || r.repairing || result.Position == top {
+		return
+	}
+	if result.Epoch != top.Epoch {
+		r.top = result.Position
+		for _, s := range r.subs {
+			s.cutUnless(result.Position)
+		}
+		return
+	}
+	if result.Offset > top.Offset {
+		r.repairing = true
+		r.node.goroutines.start(r.repair)
+	}
+}
+
+// cutUnless ends a flow that stands elsewhere than the stream.
+func (s *subscription) cutUnless(p Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stage == flowing && s.positioned && s.position != p {
+		s.cut()
+	}
+}
+
+// broadcast is one publication, join or leave on its way to the subscribers of a channel: encoded at most once for each
+// wire form. It is used under the room's lock only.
+type broadcast struct {
+	node        *Node
+	channel     string
+	publication *Publication
+	membership  *Membership
+	frames      [][]byte // by Client.form
+}
+
+func (b *broadcast) frame(c *Client) []byte {
+	if len(b.frames) <= c.form {
+		b.frames = append(b.frames, make([][]byte, c.form+1-len(b.frames))...)
+	}
+	f := b.frames[c.form]
+	if f == nil {
+		f = c.encodePush(b.push(c))
+		b.frames[c.form] = f
+	}
+	return f
+}
+
+func (b *broadcast) push(c *Client) *protocol.Push {
+	if b.membership != nil {
+		return membershipPush(b.channel, *b.membership)
+	}
+	return publicationPush(b.channel, b.node.payload(b.channel), c.info.Encoding, b.publication)
+}
