@@ -1,0 +1,199 @@
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/fanfare-go/fanfare"
+)
+
+const (
+	pageSize      = 50 // messages that a page begins with
+	maxTextLength = 2000
+)
+
+type loginPage struct {
+	Name, Next, Problem string
+	MaxLength           int
+}
+
+func (a *app) loginPage(w http.ResponseWriter, r *http.Request) {
+	next := localPath(r.FormValue("next"))
+	if _, _, ok := a.sessions.user(r); ok {
+		http.Redirect(w, r, next, http.StatusSeeOther)
+		return
+	}
+	a.page(w, r, http.StatusOK, "login.html", loginPage{Next: next, MaxLength: maxNameLength})
+}
+
+func (a *app) login(w http.ResponseWriter, r *http.Request) {
+	if !a.form(w, r) {
+		return
+	}
+	next := localPath(r.PostForm.Get("next"))
+	name, problem := cleanName(r.PostForm.Get("name"))
+	if problem != "" {
+		a.page(w, r, http.StatusUnprocessableEntity, "login.html",
+			loginPage{Name: r.PostForm.Get("name"), Next: next, Problem: problem, MaxLength: maxNameLength})
+		return
+	}
+	a.sessions.start(w, r, name)
+	http.Redirect(w, r, next, http.StatusSeeOther)
+}
+
+func (a *app) logout(w http.ResponseWriter, r *http.Request) {
+	user, _, ok := a.sessions.user(r)
+	a.sessions.end(w)
+	if ok {
+		// A socket was let in by the cookie that has just ended, so it ends too. It cannot be told which of the
+		// user's sockets are this browser's: all end, and pages elsewhere, still logged in, come right back.
+		if err := a.node.Disconnect(r.Context(), user, errSignedOut); err != nil {
+			a.logger.ErrorContext(r.Context(), "sockets not closed at logout", "user", user, "err", err)
+		}
+	}
+	http.Redirect(w, r, "/login", http.StatusSeeOther)
+}
+
+// localPath returns the path to go to after the login: never another site's.
+func localPath(next string) string {
+	u, err := url.Parse(next)
+	// Browsers read "/\host" as "//host".
+	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(next, "/") || strings.ContainsAny(next, "\\\t\r\n") {
+		return "/"
+	}
+	return next
+}
+
+type roomsPage struct {
+	User    string
+	Rooms   []roomCard
+	Problem string
+}
+
+type roomCard struct {
+	room
+	Last *message
+	Here int
+}
+
+func (a *app) roomsPage(w http.ResponseWriter, r *http.Request, user string) {
+	a.showRooms(w, r, user, http.StatusOK, "")
+}
+
+func (a *app) showRooms(w http.ResponseWriter, r *http.Request, user string, status int, problem string) {
+	page := roomsPage{User: user, Problem: problem}
+	for _, ro := range a.store.allRooms() {
+		card := roomCard{room: ro}
+		if last, _ := a.store.before(ro.ID, math.MaxInt, 1); len(last) > 0 {
+			card.Last = &last[0]
+		}
+		stats, err := a.node.PresenceStats(r.Context(), roomChannel(ro.ID))
+		if err != nil {
+			// The list is of use without the numbers.
+			a.logger.WarnContext(r.Context(), "presence not read", "room", ro.ID, "err", err)
+		}
+		card.Here = stats.Users
+		page.Rooms = append(page.Rooms, card)
+	}
+	a.page(w, r, status, "rooms.html", page)
+}
+
+func (a *app) createRoom(w http.ResponseWriter, r *http.Request, user string) {
+	if !a.form(w, r) {
+		return
+	}
+	name, problem := cleanName(r.PostForm.Get("name"))
+	if problem != "" {
+		a.showRooms(w, r, user, http.StatusUnprocessableEntity, problem)
+		return
+	}
+	id := roomID(name)
+	if err := a.store.addRoom(room{ID: id, Name: name}); err != nil {
+		a.logger.ErrorContext(r.Context(), "room not stored", "room", id, "err", err)
+		a.problem(w, r, http.StatusInternalServerError, "The room could not be saved.")
+		return
+	}
+	http.Redirect(w, r, "/rooms/"+id, http.StatusSeeOther)
+}
+
+// roomID makes a word for URLs and channels of a name: no colon, which would be another segment of the channel. Letters
+// outside of ASCII become numbers, so that different names do not meet.
+func roomID(name string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(name) {
+		switch {
+		case 'a' <= r && r <= 'z' || '0' <= r && r <= '9':
+			b.WriteRune(r)
+		case r < utf8.RuneSelf:
+			b.WriteByte('-')
+		default:
+			fmt.Fprintf(&b, "%x", r)
+		}
+	}
+	if id := strings.Trim(b.String(), "-"); id != "" {
+		return id
+	}
+	return fmt.Sprintf("room-%x", name)
+}
+
+type roomPage struct {
+	User      string
+	Room      room
+	Rooms     []room
+	People    []string
+	Messages  []messageView
+	Earlier   bool
+	Position  fanfare.Position
+	Key       string
+	MaxLength int
+}
+
+// messageView is a message as one user sees it.
+type messageView struct {
+	message
+	Own bool
+}
+
+func (a *app) roomPage(w http.ResponseWriter, r *http.Request, user string) {
+	ro, ok := a.store.room(r.PathValue("id"))
+	if !ok {
+		a.problem(w, r, http.StatusNotFound, "There is no such room.")
+		return
+	}
+	// First the position, then the messages: the page's socket asks for everything after the position, so what is said
+	// while the page is made and sent reaches it. What is in both is dropped by its id.
+	top, err := a.node.History(r.Context(), roomChannel(ro.ID), fanfare.HistoryQuery{})
+	if err != nil {
+		// Without a position the page asks the store once it is connected.
+		a.logger.WarnContext(r.Context(), "position not read", "room", ro.ID, "err", err)
+	}
+	page := roomPage{
+		User: user, Room: ro, Rooms: a.store.allRooms(), People: a.names(r, ro.ID),
+		Position: top.Position, Key: rand.Text(), MaxLength: maxTextLength,
+	}
+	msgs, earlier := a.store.before(ro.ID, math.MaxInt, pageSize)
+	page.Earlier = earlier
+	for _, m := range msgs {
+		page.Messages = append(page.Messages, messageView{m, m.User == user})
+	}
+	a.page(w, r, http.StatusOK, "room.html", page)
+}
+
+// names returns who is in a room, each once.
+func (a *app) names(r *http.Request, roomID string) []string {
+	var names []string
+	for _, p := range a.people(r, roomID) {
+		names = append(names, p.User)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Blank is for the <template> that the page's script copies: one place says what a message looks like.
+func (roomPage) Blank() messageView { return messageView{} }

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/fanfare-go/fanfare"
+)
+
+// Codes from 4500 to 4999 are the app's own and tell a client not to come back by itself. The page knows these two.
+var (
+	errSignedOut = &fanfare.Disconnect{Code: 4501, Reason: "signed out"}
+	errRoomGone  = &fanfare.Disconnect{Code: 4504, Reason: "no such room"}
+)
+
+// newNode returns the node that carries rooms live. It is everything that the app says to fanfare, but for the calls of
+// Publish, Presence, History and Disconnect in the handlers.
+func newNode(st *store, se *sessions, logger *slog.Logger) (*fanfare.Node, error) {
+	node, err := fanfare.New(fanfare.Config{
+		Logger: logger,
+		Authenticate: func(_ context.Context, r *fanfare.ConnectRequest) (fanfare.Identity, error) {
+			user, expires, ok := se.user(r.HTTP)
+			if !ok {
+				return fanfare.Identity{}, errSignedOut
+			}
+			// The page says which room it shows; whether its user may see that room is decided here, in a real app
+			// by asking the database.
+			var page struct {
+				Room string `json:"room"`
+			}
+			if err := json.Unmarshal(r.Data, &page); err != nil {
+				return fanfare.Identity{}, fanfare.ErrBadRequest
+			}
+			if _, ok := st.room(page.Room); !ok {
+				return fanfare.Identity{}, errRoomGone
+			}
+			return fanfare.Identity{
+				User:     user,
+				ExpireAt: expires,
+				// A socket of this kind carries nothing from the page to the server, so the server subscribes it.
+				Subscriptions: map[string]fanfare.SubscribeReply{roomChannel(page.Room): {}},
+			}, nil
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start node: %w", err)
+	}
+	node.Channel("room:{id}", fanfare.ChannelOptions{
+		// Enough for a phone that was in a tunnel. Who was away longer is told so, and the page asks the store.
+		History:        fanfare.History{Size: 100, TTL: 24 * time.Hour},
+		Presence:       true,
+		ForceJoinLeave: true,
+	})
+	return node, nil
+}
+
+func roomChannel(id string) string { return "room:" + id }
+
+// publish shows a stored message to everybody in its room. The id as idempotency key makes it safe to call again for a
+// message that perhaps was published already.
+func publish(ctx context.Context, node *fanfare.Node, m message) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	// The sender may be gone by now, with its request's context; the message is stored, and the others want to see it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	_, err = node.Publish(ctx, roomChannel(m.Room), data, fanfare.WithIdempotencyKey(strconv.Itoa(m.ID)))
+	return err
+}

@@ -1,0 +1,73 @@
+// Quickstart is an ordinary app with a login and a guest book, made live. The lines marked live are what that took.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"html/template"
+	"log"
+	"net/http"
+	"sync"
+
+	"github.com/fanfare-go/fanfare" // live
+)
+
+var page = template.Must(template.New("").Parse(`<!doctype html><meta name="viewport" content="width=device-width">
+<title>Guest book</title><h1>Guest book</h1>
+{{if .User}}<form method="post" action="/sign"><input name="text" required autofocus> <button>Sign as {{.User}}</button></form>
+{{else}}<form method="post" action="/login"><input name="user" required autofocus> <button>Log in</button></form>{{end}}
+<ul id="book">{{range .Book}}<li>{{.}}</li>{{end}}</ul>
+<script>
+const socket = new WebSocket("/realtime/uni_websocket?cf_connect=" + encodeURIComponent('{"subs":{"guestbook":{}}}')) // live
+socket.onmessage = e => { const m = JSON.parse(e.data); if (m.pub) book.append(Object.assign(document.createElement("li"), {textContent: m.pub.data})) } // live
+</script>`))
+
+func main() {
+	var mu sync.Mutex
+	var book []string // stands for your database
+
+	node, err := fanfare.New(fanfare.Config{Authenticate: identify}) // live
+	if err != nil {                                                  // live
+		log.Fatal(err) // live
+	} // live
+	node.Channel("guestbook", fanfare.ChannelOptions{Public: true}) // live
+
+	mux := http.NewServeMux()
+	mux.Handle("/realtime/", node) // live
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		page.Execute(w, map[string]any{"User": userOf(r), "Book": book})
+	})
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		http.SetCookie(w, &http.Cookie{Name: "user", Value: r.FormValue("user"), HttpOnly: true, SameSite: http.SameSiteLaxMode})
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+	})
+	mux.HandleFunc("POST /sign", func(w http.ResponseWriter, r *http.Request) {
+		entry := userOf(r) + ": " + r.FormValue("text")
+		mu.Lock()
+		book = append(book, entry)
+		mu.Unlock()
+		data, _ := json.Marshal(entry)                                          // live
+		if _, err := node.Publish(r.Context(), "guestbook", data); err != nil { // live
+			log.Print(err) // live
+		} // live
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+	})
+	log.Print("http://127.0.0.1:8080")
+	log.Fatal(http.ListenAndServe("127.0.0.1:8080", http.NewCrossOriginProtection().Handler(mux)))
+}
+
+// identify: the app's login is the login of its sockets.
+func identify(_ context.Context, r *fanfare.ConnectRequest) (fanfare.Identity, error) { // live
+	return fanfare.Identity{User: userOf(r.HTTP)}, nil // live
+} // live
+
+// userOf stands for your sessions; a real app does not believe a bare cookie.
+func userOf(r *http.Request) string {
+	c, err := r.Cookie("user")
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}
