@@ -1,0 +1,26 @@
+.DEFAULT_GOAL := help
+.PHONY: help test race lint bench fuzz
+
+COUNT    ?= 1
+PKGS     ?= ./...
+BENCH    ?= .
+FUZZTIME ?= 30s
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-7s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+test: ## Run every test under the race detector, with the real SDK and browser (installs them).
+	@scripts/setup-test-tools
+	go test -race -timeout 15m ./...
+
+race: ## Run the tests of PKGS COUNT times in random order under the race detector; installs nothing.
+	go test -race -shuffle=on -count=$(COUNT) -timeout 15m $(PKGS)
+
+lint: ## Check formatting, go vet, staticcheck and a tidy go.mod.
+	@scripts/lint
+
+bench: ## Run the benchmarks of PKGS that match BENCH.
+	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKGS)
+
+fuzz: ## Fuzz every Fuzz function of PKGS for FUZZTIME each.
+	@scripts/fuzz $(FUZZTIME) $(PKGS)

@@ -1,0 +1,140 @@
+//go:build unix
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/fanfare-go/fanfare"
+)
+
+// order is the body of a request to the control endpoint; each operation uses what it needs.
+type order struct {
+	Node    string            `json:"node"`
+	User    string            `json:"user"`
+	Channel string            `json:"channel"`
+	Items   []json.RawMessage `json:"items"` // publications, in order
+	Raw     *string           `json:"raw"`   // or one, byte by byte
+	Tags    map[string]string `json:"tags"`
+	Key     string            `json:"key"` // for idempotency
+	Script  script            `json:"script"`
+	TTL     int               `json:"ttl"` // milliseconds
+	Code    uint32            `json:"code"`
+	Reason  string            `json:"reason"`
+	Count   int               `json:"count"`
+	Hold    bool              `json:"hold"`
+}
+
+func (s *server) serveControl(w http.ResponseWriter, r *http.Request) {
+	var o order
+	if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if o.Node == "" {
+		o.Node = "main"
+	}
+	reply, err := s.control(r.Context(), r.PathValue("operation"), &o)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(reply)
+}
+
+type positionReply struct {
+	Offset uint64 `json:"offset"`
+	Epoch  string `json:"epoch"`
+}
+
+func (s *server) control(ctx context.Context, operation string, o *order) (any, error) {
+	n := s.node(o.Node)
+	if n == nil && operation != "start" {
+		return nil, fmt.Errorf("no node %q", o.Node)
+	}
+	switch operation {
+	case "publish":
+		return publish(ctx, n, o)
+	case "top":
+		h, err := n.History(ctx, o.Channel, fanfare.HistoryQuery{})
+		return positionReply{h.Offset, h.Epoch}, err
+	case "forget":
+		return nil, n.RemoveHistory(ctx, o.Channel)
+	case "subscribe":
+		sc := &o.Script
+		return nil, n.Subscribe(ctx, o.User, o.Channel, fanfare.SubscribeReply{Info: sc.Info, Data: sc.Reply, ExpireAt: sc.expireAt()})
+	case "unsubscribe":
+		return nil, n.Unsubscribe(ctx, o.User, o.Channel)
+	case "disconnect":
+		var d *fanfare.Disconnect
+		if o.Code != 0 {
+			d = &fanfare.Disconnect{Code: o.Code, Reason: o.Reason}
+		}
+		return nil, n.Disconnect(ctx, o.User, d)
+	case "refresh":
+		return nil, n.Refresh(ctx, o.User, after(o.TTL))
+	case "presence":
+		stats, err := n.PresenceStats(ctx, o.Channel)
+		return map[string]int{"clients": stats.Clients, "users": stats.Users}, err
+	case "diary":
+		return s.diary.marshal(o.User)
+	case "lose":
+		s.loss.loseNext(o.Channel, o.Count)
+		return nil, nil
+	case "cut":
+		s.gate.set(o.User, o.Hold)
+		s.network.cut(o.User)
+		return nil, nil
+	case "admit":
+		s.gate.set(o.User, false)
+		return nil, nil
+	case "stop":
+		return nil, s.stop(n, o.Node)
+	case "start":
+		return nil, s.start(o.Node, s.lifeConfig())
+	}
+	return nil, fmt.Errorf("no operation %q", operation)
+}
+
+func publish(ctx context.Context, n *fanfare.Node, o *order) (any, error) {
+	var opts []fanfare.PublishOption
+	if o.Tags != nil {
+		opts = append(opts, fanfare.WithTags(o.Tags))
+	}
+	if o.Key != "" {
+		opts = append(opts, fanfare.WithIdempotencyKey(o.Key))
+	}
+	if o.Raw != nil {
+		o.Items = append(o.Items, json.RawMessage(*o.Raw))
+	}
+	var top fanfare.Position
+	for _, item := range o.Items {
+		var err error
+		if top, err = n.Publish(ctx, o.Channel, item, opts...); err != nil {
+			return nil, err
+		}
+	}
+	return positionReply{top.Offset, top.Epoch}, nil
+}
+
+// stop shuts a node down and takes it away, so that its users meet a server without it.
+func (s *server) stop(n *fanfare.Node, name string) error {
+	s.mu.Lock()
+	delete(s.nodes, name)
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := n.Shutdown(ctx); err != nil {
+		return err
+	}
+	if n.Ready() == nil {
+		return errors.New("a node that was shut down is ready")
+	}
+	return nil
+}

@@ -1,0 +1,28 @@
+// Runs the scenarios in headless Chromium: node chromium.mjs BASE CHROMIUM
+import { launch } from './browser.mjs';
+
+const [base, executable] = process.argv.slice(2);
+const browser = await launch(executable);
+try {
+  const page = await browser.newPage();
+  let planned = -1;
+  let done = 0;
+  await new Promise((resolve, reject) => {
+    page.on('pageerror', (err) => reject(new Error(`page error: ${err.stack}`)));
+    page.on('crash', () => reject(new Error('the page crashed')));
+    page.on('close', () => reject(new Error('the page was closed')));
+    const start = async () => {
+      await page.exposeFunction('only', () => process.env.FANFARE_E2E_ONLY ?? '');
+      await page.exposeFunction('report', (line) => {
+        process.stdout.write(`${JSON.stringify(line)}\n`);
+        if (line.planned) planned = line.planned.length;
+        else done++;
+        if (done === planned) resolve();
+      });
+      await page.goto(`${base}/js/page.html`);
+    };
+    start().catch(reject);
+  });
+} finally {
+  await browser.close();
+}

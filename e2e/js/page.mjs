@@ -1,0 +1,11 @@
+// Runs the scenarios in a page. The driver has put report and only into the window.
+import { run } from './run.mjs';
+
+const env = {
+  base: location.origin,
+  Centrifuge: globalThis.Centrifuge,
+  WebSocket: globalThis.WebSocket,
+  // The same server under another name is another origin.
+  foreign: (url) => ({ url: url.replace('127.0.0.1', 'localhost'), websocket: globalThis.WebSocket }),
+};
+await run(env, await window.only(), (line) => window.report(line));

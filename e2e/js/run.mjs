@@ -1,0 +1,35 @@
+import { Scenario } from './harness.mjs';
+import { scenarios } from './scenarios.mjs';
+
+const limit = 45_000;
+
+/**
+ * run runs the scenarios whose names match only, a few at a time, and reports a plan and one result each.
+ * @param env {base, Centrifuge, WebSocket, foreign} what differs between Node and a page
+ */
+export async function run(env, only, report) {
+  const queue = Object.entries(scenarios).filter(([name]) => new RegExp(only || '').test(name));
+  report({ planned: queue.map(([name]) => name) });
+  const worker = async () => {
+    for (let next = queue.shift(); next; next = queue.shift()) report(await runOne(env, ...next));
+  };
+  await Promise.all(Array.from({ length: 8 }, worker));
+}
+
+async function runOne(env, name, fn) {
+  const scenario = new Scenario(env, name);
+  const start = Date.now();
+  let timer;
+  const overtime = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not done within ${limit} ms`)), limit);
+  });
+  try {
+    await Promise.race([fn(scenario), overtime]);
+    return { name, ok: true, ms: Date.now() - start };
+  } catch (err) {
+    return { name, ok: false, error: `${err.stack || err.message || JSON.stringify(err)}`, ms: Date.now() - start };
+  } finally {
+    clearTimeout(timer);
+    scenario.end();
+  }
+}

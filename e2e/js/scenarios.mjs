@@ -1,0 +1,20 @@
+// All scenarios, by name. A name is the name of a Go subtest.
+import { connecting } from './scenarios/connecting.mjs';
+import { disconnecting } from './scenarios/disconnecting.mjs';
+import { messaging } from './scenarios/messaging.mjs';
+import { presence } from './scenarios/presence.mjs';
+import { recovering } from './scenarios/recovering.mjs';
+import { refreshing } from './scenarios/refreshing.mjs';
+import { serverside } from './scenarios/serverside.mjs';
+import { subscribing } from './scenarios/subscribing.mjs';
+
+export const scenarios = {
+  ...connecting,
+  ...subscribing,
+  ...messaging,
+  ...presence,
+  ...recovering,
+  ...serverside,
+  ...disconnecting,
+  ...refreshing,
+};

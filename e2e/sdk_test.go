@@ -1,0 +1,53 @@
+//go:build unix
+
+package e2e
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestSDK_Node drives the published npm package in Node.
+func TestSDK_Node(t *testing.T) {
+	node := lookNode(t)
+	s := newServer(t)
+	runScenarios(t, node, "js/node.mjs", s.URL)
+}
+
+// TestSDK_Chromium drives the same scenarios with the SDK's browser bundle in a page.
+func TestSDK_Chromium(t *testing.T) {
+	node, chromium := lookNode(t), lookChromium(t)
+	s := newServer(t)
+	runScenarios(t, node, "js/chromium.mjs", s.URL, chromium)
+}
+
+// runScenarios runs a script that runs scenarios, and turns each into a subtest. FANFARE_E2E_ONLY, a regular expression
+// on names, selects some of them.
+func runScenarios(t *testing.T, node, script string, args ...string) {
+	t.Helper()
+	var planned []string
+	results := make(map[string]*result)
+	err := runScript(t, func(line *scriptLine) {
+		if line.Planned != nil {
+			planned = line.Planned
+		}
+		if line.Name != "" {
+			results[line.Name] = &line.result
+		}
+	}, node, append([]string{script}, args...)...)
+
+	require.NotEmpty(t, planned, "%s planned no scenario: %v", script, err)
+	for _, name := range planned {
+		t.Run(name, func(t *testing.T) {
+			r := results[name]
+			require.NotNil(t, r, "%s ended without a result: %v", script, err)
+			require.True(t, r.OK, "after %d ms: %s", r.Millis, r.Error)
+			if os.Getenv("FANFARE_E2E_TIMES") != "" {
+				t.Logf("%d ms", r.Millis)
+			}
+		})
+	}
+	require.NoError(t, err, script)
+}

@@ -1,0 +1,263 @@
+//go:build unix
+
+package e2e
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fanfare-go/fanfare"
+	"github.com/stretchr/testify/require"
+)
+
+// server is an app as people have it, with a login (the query parameter "user"), several nodes with different
+// configurations, hooks that do what the client's data asks for, and a control endpoint for the scenarios.
+type server struct {
+	*httptest.Server
+	t       *testing.T
+	logger  *slog.Logger
+	loss    *lossyBroker
+	network *network
+	diary   *diary
+	gate    *gate
+
+	mu    sync.Mutex // guards below
+	nodes map[string]*fanfare.Node
+}
+
+// userKey is where the login middleware puts the user.
+type userKey struct{}
+
+func newServer(t *testing.T) *server {
+	t.Helper()
+	s := &server{
+		t:       t,
+		logger:  slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		loss:    newLossyBroker(),
+		network: newNetwork(),
+		diary:   newDiary(),
+		gate:    newGate(),
+		nodes:   make(map[string]*fanfare.Node),
+	}
+	require.NoError(t, s.start("main", s.mainConfig()))
+	require.NoError(t, s.start("fast", s.fastConfig()))
+	require.NoError(t, s.start("life", s.lifeConfig()))
+	require.NoError(t, s.start("packed", fanfare.Config{Authenticate: s.authenticate, Logger: s.logger, Compression: true, DrainWindow: -1}))
+
+	mux := http.NewServeMux()
+	mux.Handle("/realtime/{node}/", s.login(http.HandlerFunc(s.serveNode)))
+	mux.HandleFunc("POST /control/{operation}", s.serveControl)
+	mux.Handle("/js/", http.StripPrefix("/js/", http.FileServer(http.Dir("js"))))
+	mux.Handle("/sdk/", http.StripPrefix("/sdk/", http.FileServer(http.Dir("node_modules/centrifuge/dist"))))
+
+	s.Server = httptest.NewUnstartedServer(mux)
+	s.Listener = s.network.listen(s.Listener)
+	s.Start()
+	t.Cleanup(s.close)
+	return s
+}
+
+// close ends the nodes before the HTTP server, which knows nothing of hijacked connections.
+func (s *server) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, n := range s.nodes {
+		require.NoError(s.t, n.Shutdown(ctx), "shutdown of %s", name)
+	}
+	require.NoError(s.t, s.loss.Close())
+	s.Close()
+}
+
+func (s *server) start(name string, c fanfare.Config) error {
+	n, err := fanfare.New(c)
+	if err != nil {
+		return err
+	}
+	s.declare(n)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nodes[name] = n
+	return nil
+}
+
+func (s *server) node(name string) *fanfare.Node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.nodes[name]
+}
+
+// mainConfig is a node with every hook. Its short delays make what waits for them testable.
+func (s *server) mainConfig() fanfare.Config {
+	return fanfare.Config{
+		Authenticate:  s.authenticate,
+		Refresh:       s.refresh,
+		Message:       s.message,
+		Disconnected:  s.disconnected,
+		Broker:        s.loss,
+		Logger:        s.logger,
+		ExpiryGrace:   time.Second,
+		PositionCheck: time.Second,
+		DrainWindow:   -1,
+	}
+}
+
+// fastConfig is a node that pings often, recovers little, and lacks the optional hooks.
+func (s *server) fastConfig() fanfare.Config {
+	return fanfare.Config{
+		Authenticate: s.authenticate,
+		Logger:       s.logger,
+		PingInterval: 2 * time.Second,
+		PongTimeout:  1800 * time.Millisecond, // a busy machine answers late
+		MaxRecovered: 20,
+		DrainWindow:  -1,
+	}
+}
+
+// lifeConfig is a node with a memory of its own, to be shut down and started again.
+func (s *server) lifeConfig() fanfare.Config {
+	return fanfare.Config{Authenticate: s.authenticate, Logger: s.logger, DrainWindow: -1}
+}
+
+// login stands for the app's session middleware. While the gate is closed for a user it is a server that is down.
+func (s *server) login(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user := r.URL.Query().Get("user")
+		if s.gate.closed(user) {
+			http.Error(w, "closed by the test", http.StatusServiceUnavailable)
+			return
+		}
+		s.network.claim(user, r.RemoteAddr)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, user)))
+	})
+}
+
+func (s *server) serveNode(w http.ResponseWriter, r *http.Request) {
+	n := s.node(r.PathValue("node"))
+	if n == nil {
+		http.NotFound(w, r)
+		return
+	}
+	n.ServeHTTP(w, r)
+}
+
+// network can cut the TCP connections of a user, as a train in a tunnel does.
+type network struct {
+	mu    sync.Mutex // guards below
+	conns map[string]net.Conn
+	users map[string][]string // remote addresses by user
+}
+
+func newNetwork() *network {
+	return &network{conns: make(map[string]net.Conn), users: make(map[string][]string)}
+}
+
+// listen remembers connections and hands them on as they are: a wrapped one would hide what the node looks for.
+func (n *network) listen(l net.Listener) net.Listener { return &rememberingListener{l, n} }
+
+type rememberingListener struct {
+	net.Listener
+	network *network
+}
+
+func (l *rememberingListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.network.mu.Lock()
+	defer l.network.mu.Unlock()
+	l.network.conns[c.RemoteAddr().String()] = c
+	return c, nil
+}
+
+func (n *network) claim(user, remote string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.users[user] = append(n.users[user], remote)
+}
+
+// cut closes all connections that a user ever had.
+func (n *network) cut(user string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, remote := range n.users[user] {
+		n.conns[remote].Close()
+	}
+	delete(n.users, user)
+}
+
+// gate keeps users out.
+type gate struct {
+	mu   sync.Mutex // guards below
+	shut map[string]bool
+}
+
+func newGate() *gate { return &gate{shut: make(map[string]bool)} }
+
+func (g *gate) closed(user string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.shut[user]
+}
+
+func (g *gate) set(user string, shut bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shut[user] = shut
+}
+
+// lossyBroker loses chosen deliveries on the way to the node, as a broker with a hiccup does. Its history has them.
+type lossyBroker struct {
+	*fanfare.MemoryBroker
+	mu   sync.Mutex // guards below
+	lose map[string]int
+}
+
+func newLossyBroker() *lossyBroker {
+	return &lossyBroker{
+		MemoryBroker: fanfare.NewMemoryBroker(fanfare.MemoryBrokerConfig{}),
+		lose:         make(map[string]int),
+	}
+}
+
+var _ fanfare.Broker = (*lossyBroker)(nil)
+
+func (b *lossyBroker) Attach(node string, sink fanfare.Sink) (fanfare.Link, error) {
+	return b.MemoryBroker.Attach(node, &lossySink{sink, b})
+}
+
+// loseNext makes the next count publications of a channel vanish.
+func (b *lossyBroker) loseNext(channel string, count int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lose[channel] = count
+}
+
+func (b *lossyBroker) loses(channel string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.lose[channel] == 0 {
+		return false
+	}
+	b.lose[channel]--
+	return true
+}
+
+type lossySink struct {
+	fanfare.Sink
+	broker *lossyBroker
+}
+
+func (s *lossySink) Publication(channel string, p *fanfare.Publication) {
+	if !s.broker.loses(channel) {
+		s.Sink.Publication(channel, p)
+	}
+}
