@@ -3,6 +3,7 @@ package fanfare
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Payload is the kind of data that a channel carries.
@@ -15,6 +16,8 @@ const (
 	PayloadText
 	// PayloadBinary carries any bytes. Only Protobuf clients can subscribe; others are refused with [ErrNotAvailable].
 	PayloadBinary
+
+	payloadKinds // their number
 )
 
 // Recovery says how a client that comes back gets what it missed.
@@ -103,6 +106,12 @@ type ChannelOptions struct {
 	JoinLeave bool
 	// ForceJoinLeave tells all subscribers, asked or not. Implies JoinLeave.
 	ForceJoinLeave bool
+	// JoinLeavePerUser tells of a user's first client that comes and of the last one that goes, instead of every client.
+	// Anonymous clients are told of one by one. Users are counted on each node for itself.
+	JoinLeavePerUser bool
+	// PresenceGrace is how long a user whose last connection ended is still held to be present, so that a page reload is
+	// no leave. If the user is back in time, presence goes over to the new client. Default 0: no grace. It needs Presence.
+	PresenceGrace time.Duration
 	// MaxSubscribers limits the subscribers on one node; further ones are refused with [ErrLimitExceeded]. 0 is no limit.
 	MaxSubscribers int
 	// Payload is the kind of data.
@@ -152,17 +161,18 @@ func (o ChannelOptions) resolve() (ChannelOptions, error) {
 		return o, errors.New("SlowReader: SlowReaderKeepLatest is for channels without History or with RecoveryCache")
 	case (o.AllowHistory != Nobody || o.ReadHistory != nil) && !o.keepsHistory():
 		return o, errors.New("AllowHistory and ReadHistory need History")
+	case o.PresenceGrace < 0:
+		return o, errors.New("PresenceGrace is negative")
+	case o.PresenceGrace > 0 && !o.Presence:
+		return o, errors.New("PresenceGrace needs Presence")
 	case (o.AllowPresence != Nobody || o.ReadPresence != nil) && !o.Presence:
 		return o, errors.New("AllowPresence and ReadPresence need Presence")
 	}
-	o.JoinLeave = o.JoinLeave || o.ForceJoinLeave
+	o.JoinLeave = o.JoinLeave || o.ForceJoinLeave || o.JoinLeavePerUser
 	return o, nil
 }
 
 func (o *ChannelOptions) keepsHistory() bool { return o.History.Size > 0 }
-
-// announces reports whether joins and leaves are published.
-func (o *ChannelOptions) announces() bool { return o.JoinLeave }
 
 // positions says what a subscription is granted. Recoverable implies positioned (spec 5.2).
 func (o *ChannelOptions) positions(w recoverWish) (positioned, recoverable bool) {

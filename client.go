@@ -33,16 +33,19 @@ type Client struct {
 	cancel context.CancelFunc
 
 	out      outgoing
-	writeErr atomic.Pointer[error]
+	cause    atomic.Pointer[error] // of the connection's end, for the log
 	overruns atomic.Int32
 	slots    chan struct{} // one per subscribe that may run
-	session  string        // unidirectional: sent with the connect push
+	session  string        // of unidirectional and emulated connections: a secret, sent with the connect reply
 
 	// Owned by the transport's reader.
 	greeted  bool // the connect command was received
 	poisoned bool // a protocol error was received: nothing behind it is read
 
-	identity atomic.Pointer[Identity] // nil until connected
+	identity atomic.Pointer[Identity] // nil until authenticated
+	ready    chan struct{}            // closed when the connect command was answered, well or not
+
+	recovering sync.Mutex // held while a subscribe reply is made; taken before subscription.mu
 
 	mu           sync.Mutex // guards below
 	space        sync.Cond  // on mu: there is space in the command queue, or the client is closing
@@ -96,14 +99,18 @@ func (c *Client) Send(data []byte) error {
 	if !c.sendable(data) {
 		return ErrBadPayload
 	}
-	c.mu.Lock()
-	up := c.closing == nil && c.clock.connected
-	c.mu.Unlock()
-	if !up {
+	if !c.connected() {
 		return ErrClosed
 	}
 	c.pushMessage(&protocol.Push{Message: &protocol.Message{Data: data}})
 	return nil
+}
+
+// connected reports whether the connect reply was queued, and the connection is not closing.
+func (c *Client) connected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closing == nil && c.clock.connected
 }
 
 // Disconnect closes the connection; nil is [DisconnectForce]. It returns at once.
@@ -116,7 +123,7 @@ func (c *Client) Disconnect(d *Disconnect) {
 
 // sendable reports whether the app's data can travel on the connection.
 func (c *Client) sendable(data []byte) bool {
-	return data == nil || c.info.Encoding != transport.JSON || protocol.ValidPayload(data)
+	return len(data) == 0 || c.info.Encoding != transport.JSON || protocol.ValidPayload(data)
 }
 
 // clientInfo is how others see the client in a channel.
@@ -194,7 +201,7 @@ func (s session) Pong() { s.Client.pong() }
 func (s session) Closed(err error) {
 	c := s.Client
 	if err != nil {
-		c.node.log.Debug("connection failed", slog.String("client", c.id), slog.Any("err", err))
+		c.cause.CompareAndSwap(nil, &err)
 	}
 	c.mu.Lock()
 	c.torn = true
@@ -207,6 +214,12 @@ func (s session) Closed(err error) {
 type session struct{ *Client }
 
 var _ transport.Session = session{}
+
+// closeFor is close with a cause for the log.
+func (c *Client) closeFor(d *Disconnect, cause error) {
+	c.cause.CompareAndSwap(nil, &cause)
+	c.close(d)
+}
 
 // close begins the end of the connection, once; later calls do nothing. It returns at once and may be called with any of
 // the client's locks held but client.mu.
@@ -232,6 +245,7 @@ func (c *Client) close(d *Disconnect) {
 
 // tearDown takes the client out of everything, says goodbye to the peer, and tells the app.
 func (c *Client) tearDown(d *Disconnect, gone bool) {
+	c.logEnd(d)
 	var goodbye sync.WaitGroup
 	goodbye.Go(func() { c.sayGoodbye(d, gone) })
 
@@ -252,28 +266,51 @@ func (c *Client) tearDown(d *Disconnect, gone bool) {
 	}
 }
 
+// logEnd logs the end of the connection: quietly, unless the client did what it should not.
+func (c *Client) logEnd(d *Disconnect) {
+	level := slog.LevelDebug
+	switch d.Code {
+	case DisconnectSlow.Code, DisconnectInsufficient.Code, DisconnectBadRequest.Code, DisconnectStale.Code,
+		DisconnectChannelLimit.Code, DisconnectNotAvailable.Code:
+		level = slog.LevelInfo
+	}
+	log := c.node.log
+	if !log.Enabled(c.ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("client", c.id), slog.String("user", c.User()), slog.String("transport", c.info.Name),
+		slog.Uint64("code", uint64(d.Code)), slog.String("reason", d.Reason)}
+	if cause := c.cause.Load(); cause != nil {
+		attrs = append(attrs, slog.Any("err", *cause))
+	}
+	log.LogAttrs(c.ctx, level, "connection ended", attrs...)
+}
+
 // sayGoodbye writes what is queued and closes the connection with code and reason.
 func (c *Client) sayGoodbye(d *Disconnect, gone bool) {
-	discard := gone || d == DisconnectSlow || d == DisconnectWriteError
+	discard := gone || d.Code == DisconnectSlow.Code || d.Code == DisconnectWriteError.Code
 	code, reason := d.Code, closeReason(d.Reason)
 	if code != 0 && (code < 3000 || code > 4999) {
 		c.node.log.Error("disconnect code is not between 3000 and 4999", slog.Uint64("code", uint64(code)), slog.String("client", c.id))
 		code, reason = DisconnectInternal.Code, DisconnectInternal.Reason
 	}
-	if c.info.ClosePush && !discard && code != 0 {
-		c.pushMessage(&protocol.Push{Disconnect: &protocol.Disconnect{Code: code, Reason: reason}})
-	}
-	written := c.closeQueue(discard)
-	if !discard {
+	if discard {
+		c.discardQueue()
+	} else {
+		var last []byte
+		if c.info.ClosePush && code != 0 {
+			last = c.encodePush(&protocol.Push{Disconnect: &protocol.Disconnect{Code: code, Reason: reason}})
+		}
+		written := c.closeQueue(last)
 		timeout := time.NewTimer(2 * c.node.config.WriteTimeout)
 		select {
 		case <-written:
 		case <-timeout.C:
-			c.closeQueue(true)
+			c.discardQueue()
 		}
 		timeout.Stop()
 	}
-	if gone || d == DisconnectWriteError {
+	if gone || d.Code == DisconnectWriteError.Code {
 		code, reason = 0, ""
 	}
 	if err := c.out.conn.Close(code, reason); err != nil {

@@ -1,7 +1,6 @@
 package fanfare
 
 import (
-	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -68,6 +67,9 @@ func (k *clientClock) refused(until time.Time) {
 func (c *Client) startWaiting() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closing != nil {
+		return
+	}
 	c.clock.connectBy = time.Now().Add(c.node.config.ConnectTimeout)
 	c.clock.timer = time.AfterFunc(c.node.config.ConnectTimeout, c.tick)
 }
@@ -146,9 +148,6 @@ func (c *Client) tick() {
 	}
 	if end != nil {
 		c.mu.Unlock()
-		if end == DisconnectStale || end == DisconnectNoPong {
-			c.node.log.Debug("closing silent client", slog.String("client", c.id), slog.String("reason", end.Reason))
-		}
 		c.close(end)
 		return
 	}

@@ -3,6 +3,7 @@ package fanfare
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -65,8 +66,7 @@ func (c *Client) run() {
 func (c *Client) dispatch(q queuedCommand) {
 	cmd := q.Command
 	if q.problem != "" {
-		c.node.log.Info("protocol error", slog.String("client", c.id), slog.String("user", c.User()), slog.String("problem", q.problem))
-		c.close(DisconnectBadRequest)
+		c.closeFor(DisconnectBadRequest, errors.New(q.problem))
 		return
 	}
 	began := time.Now()
@@ -130,7 +130,7 @@ func (c *Client) fail(method string, began time.Time, id uint32, err error) {
 	}
 	if d := asDisconnect(err); d != nil {
 		c.observe(method, began, d.Code)
-		c.close(d)
+		c.closeFor(d, fmt.Errorf("answer to command %s", method))
 		return
 	}
 	e := c.clientError(method, err)
@@ -153,7 +153,11 @@ func (c *Client) clientError(method string, err error) *Error {
 		return ErrInternal
 	case e.Message == "":
 		// Python clients read the message without a default (spec 18).
-		return &Error{Code: e.Code, Message: "error", Temporary: e.Temporary}
+		e = &Error{Code: e.Code, Message: "error", Temporary: e.Temporary}
+	}
+	if e != ErrInternal { // which was logged with its cause
+		c.node.log.Debug("command refused", slog.String("command", method), slog.String("client", c.id),
+			slog.String("user", c.User()), slog.Any("err", e))
 	}
 	return e
 }
@@ -311,11 +315,23 @@ func (c *Client) presence(cmd *protocol.Command) outcome {
 	if err != nil {
 		return refusal(err)
 	}
+	if size := presenceBytes(members); size > c.node.config.MaxQueueSize/2 {
+		return refusal(ErrLimitExceeded) // the reply would throw the client out; it can ask for the counts
+	}
 	result := &protocol.PresenceResult{Presence: make(map[string]*protocol.ClientInfo, len(members))}
 	for i := range members {
 		result.Presence[members[i].Client] = wireInfo(&members[i])
 	}
 	return outcome{reply: &protocol.Reply{Presence: result}}
+}
+
+func presenceBytes(members []ClientInfo) int {
+	const overhead = 128 // ids are written twice, and field names
+	n := 0
+	for i := range members {
+		n += len(members[i].User) + len(members[i].ConnInfo) + len(members[i].ChanInfo) + overhead
+	}
+	return n
 }
 
 func (c *Client) presenceStats(cmd *protocol.Command) outcome {

@@ -23,6 +23,10 @@ const (
 
 // connect executes the connect command. Nothing else of the client runs meanwhile.
 func (c *Client) connect(id uint32, req *protocol.ConnectRequest, began time.Time) {
+	c.mu.Lock()
+	c.clock.connectBy = time.Time{} // it has said something; what takes time now is not its fault, and bounded
+	c.mu.Unlock()
+	defer close(c.ready)
 	identity, err := c.authenticate(req)
 	if err == nil {
 		err = c.welcome(id, req, identity)
@@ -74,7 +78,8 @@ func (c *Client) authenticate(req *protocol.ConnectRequest) (Identity, error) {
 		c.acceptedLate(identity)
 		return identity, errGone
 	}
-	return identity, nil
+	// From here on the user can be logged out, though not yet subscribed or refreshed.
+	return identity, c.node.addClient(c)
 }
 
 // acceptedLate pairs an Authenticate that succeeded when the client was given up already with its Disconnected.
@@ -100,7 +105,7 @@ func (c *Client) welcome(id uint32, req *protocol.ConnectRequest, identity Ident
 	if err := c.payload("Identity.Data", identity.Data); err != nil {
 		return err
 	}
-	if identity.Info != nil && !protocol.ValidPayload(identity.Info) {
+	if len(identity.Info) > 0 && !protocol.ValidPayload(identity.Info) {
 		c.node.log.Error("not valid JSON", slog.String("what", "Identity.Info"), slog.String("client", c.id), slog.String("user", identity.User))
 		return DisconnectInappropriate
 	}
@@ -141,7 +146,8 @@ func (c *Client) openServerSide(req *protocol.ConnectRequest, wanted map[string]
 		}
 		o := &opening{s: s, reply: reply}
 		if r := req.Subs[channel]; r != nil {
-			o.wish = wishOf(r)
+			// Nothing else of the request counts (spec 3.3).
+			o.wish = recoverWish{recover: r.Recover, since: Position{r.Offset, r.Epoch}}
 		}
 		group = append(group, o)
 		return o, nil
@@ -193,6 +199,7 @@ func (c *Client) openRequested(req *protocol.ConnectRequest, wanted map[string]S
 		var o *opening
 		if err == nil {
 			if o, err = enter(channel, reply); err == nil {
+				o.s.accepted = true
 				err = c.open(o)
 			} else {
 				c.unsubscribed(d, p, channel, unsubscribedByDisconnect, "subscribe failed")
@@ -234,9 +241,6 @@ func (c *Client) welcomed(id uint32, identity Identity, group []*opening) error 
 	if c.info.Unidirectional || c.info.Emulated {
 		result.Session, result.Node = c.session, n.id
 	}
-	if err := n.addClient(c); err != nil {
-		return err
-	}
 	if c.info.Unidirectional {
 		c.pushMessage(&protocol.Push{Connect: result})
 	} else {
@@ -254,6 +258,7 @@ func (c *Client) refuse(id uint32, began time.Time, err error) {
 		} else {
 			c.mu.Lock()
 			c.commands, c.commandBytes = nil, 0
+			c.space.Broadcast()
 			c.clock.refused(time.Now().Add(refusedLinger))
 			c.mu.Unlock()
 		}
@@ -307,7 +312,7 @@ func (c *Client) refresh(cmd *protocol.Command) outcome {
 }
 
 func isExpiry(err error) bool {
-	e, ok := err.(*Error)
+	e, ok := errors.AsType[*Error](err)
 	return ok && (e.Code == ErrTokenExpired.Code || e.Code == ErrExpired.Code)
 }
 

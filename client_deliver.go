@@ -2,7 +2,6 @@ package fanfare
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,17 +20,13 @@ const (
 )
 
 const (
-	// maxCutOffs losses of position within cutOffWindow close the connection instead of another resubscribe, because
-	// clients come back from that at once, and from a disconnect with back-off (spec 18).
-	maxCutOffs   = 3
+	// cutOffWindow is the time in which a third loss of position closes the connection instead of asking for another
+	// resubscribe: clients come back from that at once, and from a disconnect with back-off (spec 18).
 	cutOffWindow = 10 * time.Second
 )
 
-// cutOff counts the recent losses of position in a channel.
-type cutOff struct {
-	count int
-	since time.Time
-}
+// cutOff is when the position in a channel was lost, the last time and the time before that.
+type cutOff struct{ last, before time.Time }
 
 // stage is how far a subscription is.
 type stage uint8
@@ -44,8 +39,7 @@ const (
 
 // subscription is one client's view of one channel.
 //
-// Lock order: room.mu, subscription.mu, then outgoing.mu or client.mu, of which neither is held while another lock of
-// this list is taken.
+// Lock order: room.mu, subscription.mu, client.mu, outgoing.mu.
 type subscription struct {
 	client   *Client
 	channel  string
@@ -61,7 +55,7 @@ type subscription struct {
 	channelInfo []byte
 	accepted    bool // Unsubscribed is owed
 	present     bool // the client was put into the channel's presence
-	joined      bool // a join was published
+	joined      bool // the channel knows that the client has come
 
 	settled  chan struct{} // closed when the subscribe path is through, well or not
 	claimed  atomic.Bool   // somebody is ending it
@@ -114,7 +108,7 @@ func (s *subscription) begin(j joined) {
 		s.enqueue(s.client.publicationFrame(s, p))
 	}
 	for _, m := range members {
-		s.enqueueMembership(s.client.encodePush(membershipPush(s.channel, m)))
+		s.client.pushMembership(s.client.encodePush(membershipPush(s.channel, m)))
 	}
 }
 
@@ -151,7 +145,7 @@ func (s *subscription) deliver(b *broadcast) bool {
 		}
 		s.position = p.Position
 	}
-	return s.enqueue(b.frame(s.client))
+	return s.enqueue(b.frame(s))
 }
 
 // hold buffers a publication until the reply is out.
@@ -187,14 +181,6 @@ func (s *subscription) enqueue(frame []byte) bool {
 	return false
 }
 
-func (s *subscription) enqueueMembership(frame []byte) {
-	if v, _ := s.client.pushPublication(s, frame); v == overflow {
-		s.client.close(DisconnectSlow)
-	} else if v == gapPending {
-		s.stage = over
-	}
-}
-
 // deliverMembership takes a join or leave from the room.
 func (s *subscription) deliverMembership(b *broadcast) {
 	s.mu.Lock()
@@ -208,7 +194,7 @@ func (s *subscription) deliverMembership(b *broadcast) {
 			s.members = append(s.members, *b.membership)
 		}
 	case flowing:
-		s.enqueueMembership(b.frame(s.client))
+		s.client.pushMembership(b.frame(s))
 	}
 }
 
@@ -232,18 +218,16 @@ func (c *Client) insufficient(s *subscription) {
 		c.close(DisconnectInsufficient)
 		return
 	}
-	if c.endSubscription(s, unsubscribedInsufficient, "insufficient state") {
-		c.pushUnsubscribe(s.channel, unsubscribedInsufficient, "insufficient state")
-	}
+	c.endSubscription(s, unsubscribedInsufficient, "insufficient state")
 }
 
-// cutOffAgain counts a loss of position and reports whether there were too many lately.
+// cutOffAgain notes a loss of position and reports whether there were too many lately.
 func (c *Client) cutOffAgain(channel string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
 	for ch, k := range c.cutOffs {
-		if now.Sub(k.since) > cutOffWindow {
+		if now.Sub(k.last) > cutOffWindow {
 			delete(c.cutOffs, ch)
 		}
 	}
@@ -251,12 +235,8 @@ func (c *Client) cutOffAgain(channel string) bool {
 		c.cutOffs = make(map[string]cutOff)
 	}
 	k := c.cutOffs[channel]
-	if k.count == 0 {
-		k.since = now
-	}
-	k.count++
-	c.cutOffs[channel] = k
-	return k.count >= maxCutOffs
+	c.cutOffs[channel] = cutOff{last: now, before: k.last}
+	return !k.before.IsZero() && now.Sub(k.before) <= cutOffWindow
 }
 
 // expireIfDue ends a subscription whose time is over, unless it was refreshed in the meantime.
@@ -275,13 +255,7 @@ func (c *Client) expireSubscription(s *subscription) {
 		c.close(DisconnectSubExpired) // spec 5.10
 		return
 	}
-	if c.endSubscription(s, unsubscribedExpired, "subscription expired") {
-		c.pushUnsubscribe(s.channel, unsubscribedExpired, "subscription expired")
-	}
-}
-
-func (c *Client) pushUnsubscribe(channel string, code uint32, reason string) {
-	c.pushMessage(&protocol.Push{Channel: channel, Unsubscribe: &protocol.Unsubscribe{Code: code, Reason: reason}})
+	c.endSubscription(s, unsubscribedExpired, "subscription expired")
 }
 
 // subscriptions returns what the client is subscribed to, or about to be.
@@ -295,46 +269,46 @@ func (c *Client) subscriptions() []*subscription {
 	return subs
 }
 
-// endSubscription ends a subscription once it is settled, and returns when it has been ended: by this call if it reports
-// true, or by another. Only then may the client be told, because it may subscribe again at once.
-func (c *Client) endSubscription(s *subscription, code uint32, reason string) bool {
+// endSubscription ends a subscription once it is settled, tells the client if it does not know, and returns when that is
+// done, by this call or by another.
+func (c *Client) endSubscription(s *subscription, code uint32, reason string) {
 	<-s.settled
 	s.end()
-	return c.withdraw(s, code, reason)
+	c.withdraw(s, code, reason)
 }
 
 // withdraw takes an ended subscription out of room, presence and client, once.
-func (c *Client) withdraw(s *subscription, code uint32, reason string) bool {
+func (c *Client) withdraw(s *subscription, code uint32, reason string) {
 	if !s.claimed.CompareAndSwap(false, true) {
 		<-s.finished
-		return false
+		return
 	}
 	n := c.node
 	if s.room != nil {
 		s.room.remove(s)
 		n.release(s.room)
 	}
-	if s.present {
-		// The client may be gone, its entry must go all the same.
-		ctx, cancel := context.WithTimeout(context.Background(), n.config.HookTimeout)
-		if err := n.presence.Remove(ctx, n.id, s.channel, c.id); err != nil {
-			n.log.Error("presence not removed", slog.String("channel", s.channel), slog.String("client", c.id), slog.Any("err", err))
-		}
-		cancel()
-	}
-	if s.joined {
-		n.publishMembership(s.channel, Membership{Info: c.clientInfo(s.channelInfo)})
-	}
+	n.left(s, code)
 	if s.accepted {
 		c.unsubscribed(s.declared, s.params, s.channel, code, reason)
 	}
+	var frame []byte
+	if code >= unsubscribedByServer {
+		frame = c.encodePush(&protocol.Push{Channel: s.channel, Unsubscribe: &protocol.Unsubscribe{Code: code, Reason: reason}})
+	}
+	start, v := false, refused
 	c.mu.Lock()
 	if c.subs[s.channel] == s {
 		delete(c.subs, s.channel)
 	}
+	if frame != nil {
+		// In one step with freeing the channel: earlier, the client could subscribe again and be refused; later, the push
+		// could end a subscription made in between.
+		start, v = c.out.push(frame)
+	}
 	c.mu.Unlock()
+	c.pushed(start, v)
 	close(s.finished)
-	return true
 }
 
 // unsubscribed tells the app.

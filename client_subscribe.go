@@ -71,7 +71,7 @@ func (c *Client) checkSubscribe(req *protocol.SubscribeRequest) (*subscription, 
 	case len(req.Channel) > c.node.config.MaxChannelLength:
 		return nil, ErrBadRequest
 	}
-	if s := c.subscribed(req.Channel); s {
+	if c.subscribed(req.Channel) {
 		return nil, ErrAlreadySubscribed
 	}
 	switch {
@@ -85,21 +85,35 @@ func (c *Client) checkSubscribe(req *protocol.SubscribeRequest) (*subscription, 
 	return c.reserve(req.Channel, false)
 }
 
+// subscribed reports whether the channel is taken. It waits for the end of a subscription that is being ended, since the
+// client may have been told already.
 func (c *Client) subscribed(channel string) bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.subs[channel] != nil
+	s := c.subs[channel]
+	c.mu.Unlock()
+	if s == nil {
+		return false
+	}
+	if s.claimed.Load() {
+		select {
+		case <-s.finished:
+			return false
+		case <-c.ctx.Done():
+		}
+	}
+	return true
 }
 
 // reserve enters a subscription to a channel, so that there is one at most. Its settled must be closed in the end.
 func (c *Client) reserve(channel string, server bool) (*subscription, error) {
 	d, p, targetErr := c.target(channel)
+	taken := c.subscribed(channel)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.closing != nil:
 		return nil, errGone
-	case c.subs[channel] != nil:
+	case taken || c.subs[channel] != nil:
 		return nil, ErrAlreadySubscribed
 	case len(c.subs) >= c.node.config.MaxChannels:
 		return nil, ErrLimitExceeded
@@ -140,8 +154,8 @@ func (c *Client) subscribe(s *subscription, id uint32, req *protocol.SubscribeRe
 // authorize asks the declaration, and the app, whether the client may subscribe.
 func (c *Client) authorize(d *declaration, p params, channel string, req *protocol.SubscribeRequest) (SubscribeReply, error) {
 	o := &d.options
-	if o.Payload == PayloadBinary && c.info.Encoding == transport.JSON {
-		return SubscribeReply{}, ErrNotAvailable
+	if err := c.carries(o.Payload); err != nil {
+		return SubscribeReply{}, err
 	}
 	if o.Subscribe == nil {
 		if !o.Public {
@@ -156,10 +170,21 @@ func (c *Client) authorize(d *declaration, p params, channel string, req *protoc
 		})
 }
 
+// carries refuses a channel whose payload cannot travel on the connection.
+func (c *Client) carries(kind Payload) error {
+	if kind == PayloadBinary && c.info.Encoding == transport.JSON {
+		return ErrNotAvailable
+	}
+	return nil
+}
+
 // open registers the subscription with its channel and reads what it needs of the stream: steps 1 to 3 of spec 10.5. From
 // here on live messages go to the subscription's buffer.
 func (c *Client) open(o *opening) error {
 	s, n := o.s, c.node
+	if err := c.carries(s.declared.options.Payload); err != nil { // the server's own subscriptions were not authorized
+		return err
+	}
 	if err := c.checkReply(s, &o.reply); err != nil {
 		return err
 	}
@@ -195,7 +220,7 @@ func (c *Client) checkReply(s *subscription, r *SubscribeReply) error {
 	if err := c.payload("SubscribeReply.Data", r.Data); err != nil {
 		return err
 	}
-	if r.Info != nil && !protocol.ValidPayload(r.Info) {
+	if len(r.Info) > 0 && !protocol.ValidPayload(r.Info) {
 		c.node.log.Error("not valid JSON", slog.String("what", "SubscribeReply.Info"), slog.String("channel", s.channel))
 		return DisconnectInappropriate
 	}
@@ -210,7 +235,7 @@ func (c *Client) readSeam(ctx context.Context, o *opening) error {
 	}
 	o.seam = seam{
 		cache: s.declared.options.Recovery == RecoveryCache, recover: o.wish.recover && s.recoverable, since: o.wish.since,
-		stale: s.buffered(), maxBytes: n.config.MaxQueueSize / 2,
+		stale: s.buffered(),
 	}
 	var q HistoryQuery
 	switch {
@@ -252,14 +277,20 @@ func (c *Client) goLive(group []*opening, announce func() error) error {
 }
 
 func (c *Client) tryGoLive(group []*opening, announce func() error) (gaps []*opening, err error) {
+	// Replies that recover share what room there is in the queue, so they are made one by one.
+	c.recovering.Lock()
+	defer c.recovering.Unlock()
 	for _, o := range group {
 		o.s.mu.Lock()
 		defer o.s.mu.Unlock()
 	}
+	room := c.out.room()
 	for _, o := range group {
+		o.seam.maxBytes = max(room, 1)
 		if !o.merge() {
 			gaps = append(gaps, o)
 		}
+		room -= payloadBytes(o.joined.publications)
 		if o.wish.reject && o.seam.recover && !o.joined.recovered && len(gaps) == 0 {
 			return nil, ErrUnrecoverablePosition
 		}
@@ -282,12 +313,15 @@ func (c *Client) tryGoLive(group []*opening, announce func() error) (gaps []*ope
 // merge joins the seam with what was buffered. It returns false if there is a gap. The subscription's lock is held.
 func (o *opening) merge() bool {
 	s := o.s
-	if s.overflowed {
-		return false
-	}
 	if !s.positioned {
+		if o := s.client.node.config.Observer; o != nil && s.overflowed {
+			o.Dropped(s.channel, 1)
+		}
 		o.joined = joined{live: s.buffer}
 		return true
+	}
+	if s.overflowed {
+		return false
 	}
 	o.seam.buffered = s.buffer
 	var err error
@@ -316,11 +350,7 @@ func (c *Client) subscribeResult(o *opening) *protocol.SubscribeResult {
 // announce tells the channel that the client has come. It is called before the subscription is settled, so that its leave
 // cannot overtake it.
 func (c *Client) announce(s *subscription) {
-	if !s.declared.options.announces() {
-		return
-	}
-	s.joined = true
-	c.node.publishMembership(s.channel, Membership{Joined: true, Info: c.clientInfo(s.channelInfo)})
+	c.node.arrived(s)
 }
 
 // abandon undoes a subscription that did not come about. It is called by whoever reserved it, before it is settled.

@@ -12,8 +12,10 @@ import (
 const (
 	// maxJoin bounds how much is joined into one non-blocking write.
 	maxJoin = 64 << 10
-	// maxBlockingWrite bounds one blocking write, so that a reader that is slow but alive makes it within the timeout.
+	// maxBlockingWrite bounds how much is joined into one blocking write.
 	maxBlockingWrite = 16 << 10
+	// maxTurn is how many writes a worker does for one client before the next one has its turn.
+	maxTurn = 4
 )
 
 // outgoing is the writing side of a client: a bounded queue of frames, and whoever empties it.
@@ -29,7 +31,7 @@ type outgoing struct {
 	mu       sync.Mutex // guards below
 	queue    outbox.Queue[*subscription]
 	flushing bool
-	blocked  bool            // the socket is full, and a goroutine waits for it
+	blocked  bool            // a goroutine waits for the socket to take data
 	closed   bool            // nothing is queued any more
 	empty    chan struct{}   // not nil once closed: closed when everything is written
 	drained  []*subscription // whose messages were dropped: to be told when the queue has drained
@@ -46,25 +48,35 @@ const (
 	gapPending         // the subscription was cut off, and is ended once the queue has drained
 )
 
-// push queues a reply, a ping or any other frame that must not be dropped.
+// push queues a reply, a ping or any other frame that must not be dropped. It may go an eighth beyond the limit, so that a
+// queue kept at its limit by dropping has room for a reply.
 func (c *Client) push(frame []byte) {
-	o := &c.out
+	c.pushed(c.out.push(frame))
+}
+
+// push queues a frame; client.mu may be held. The caller passes the result to [Client.pushed] when it is not.
+func (o *outgoing) push(frame []byte) (start bool, v verdict) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	switch {
 	case o.closed:
-		o.mu.Unlock()
-		return
-	case o.queue.Bytes()+len(frame) > o.max && o.queue.Len() > 0:
-		o.mu.Unlock()
-		c.close(DisconnectSlow)
-		return
+		return false, refused
+	case o.queue.Bytes()+len(frame) > o.max+o.max/8 && o.queue.Len() > 0:
+		return false, overflow
 	}
 	o.queue.Push(frame, nil)
-	start := !o.flushing
+	start = !o.flushing
 	o.flushing = true
-	o.mu.Unlock()
+	return start, queued
+}
+
+// pushed does what a push has left to do.
+func (c *Client) pushed(start bool, v verdict) {
 	if start {
 		c.startFlush()
+	}
+	if v == overflow {
+		c.close(DisconnectSlow)
 	}
 }
 
@@ -93,9 +105,11 @@ func (c *Client) pushPublication(s *subscription, frame []byte) (v verdict, drop
 		}
 		n, freed := o.queue.DropOldest(s, over)
 		drops += n
-		if freed < over {
-			// The queue is full of other channels' messages.
+		if freed < over { // the queue is full of other channels' messages
 			o.mu.Unlock()
+			if s.declared.options.SlowReader == SlowReaderKeepLatest {
+				return overflow, drops // the newest is what was promised
+			}
 			return dropped, drops + 1
 		}
 	}
@@ -112,12 +126,42 @@ func (c *Client) pushPublication(s *subscription, frame []byte) (v verdict, drop
 	return queued, 0
 }
 
-// closeQueue ends the queueing. The channel that it returns is closed when everything queued before was written, or, with
-// discard, thrown away.
-func (c *Client) closeQueue(discard bool) <-chan struct{} {
+// pushMembership queues a join or leave of a channel if there is room: it may be lost (spec 13), but nothing else for it.
+func (c *Client) pushMembership(frame []byte) bool {
 	o := &c.out
 	o.mu.Lock()
+	if o.closed || o.queue.Bytes()+len(frame) > o.max {
+		o.mu.Unlock()
+		return false
+	}
+	o.queue.Push(frame, nil)
+	start := !o.flushing
+	o.flushing = true
+	o.mu.Unlock()
+	if start {
+		c.startFlush()
+	}
+	return true
+}
+
+// room returns how much a reply may hold now so that it does not fill the queue: half of what is free.
+func (o *outgoing) room() int {
+	o.mu.Lock()
 	defer o.mu.Unlock()
+	return max(0, o.max-o.queue.Bytes()) / 2
+}
+
+// closeQueue ends the queueing, with a last frame if it is not nil. The channel that it returns is closed when everything
+// queued was written.
+func (c *Client) closeQueue(last []byte) <-chan struct{} {
+	o := &c.out
+	o.mu.Lock()
+	start := false
+	if last != nil && !o.closed {
+		o.queue.Push(last, nil)
+		start = !o.flushing
+		o.flushing = true
+	}
 	o.closed = true
 	if o.empty == nil {
 		o.empty = make(chan struct{})
@@ -125,10 +169,20 @@ func (c *Client) closeQueue(discard bool) <-chan struct{} {
 			close(o.empty)
 		}
 	}
-	if discard {
-		o.queue.Reset()
+	empty := o.empty
+	o.mu.Unlock()
+	if start {
+		c.startFlush()
 	}
-	return o.empty
+	return empty
+}
+
+// discardQueue ends the queueing and throws away what was queued.
+func (c *Client) discardQueue() {
+	c.closeQueue(nil)
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.out.queue.Reset()
 }
 
 func (c *Client) startFlush() {
@@ -142,8 +196,8 @@ func (c *Client) startFlush() {
 // flush writes what is queued without blocking. It is called by the client's worker, whose buffer it borrows.
 func (c *Client) flush(buf []byte) {
 	o := &c.out
-	for {
-		frames, n := c.next(buf, maxJoin)
+	for range maxTurn {
+		frames, n := c.next(buf, maxJoin, false)
 		if n == 0 {
 			return
 		}
@@ -164,17 +218,14 @@ func (c *Client) flush(buf []byte) {
 			return
 		}
 	}
+	c.worker.add(c) // still the flusher, but others wait
 }
 
 // finish writes the rest of a short write and then whatever is queued, as a goroutine that waits for the socket.
 func (c *Client) finish(rest []byte) {
-	for len(rest) > 0 {
-		n := min(len(rest), maxBlockingWrite)
-		if err := c.out.conn.Write(rest[:n]); err != nil {
-			c.writeFailed(err)
-			return
-		}
-		rest = rest[n:]
+	if err := c.out.conn.Write(rest); err != nil {
+		c.writeFailed(err)
+		return
 	}
 	c.flushBlocking()
 }
@@ -183,7 +234,7 @@ func (c *Client) finish(rest []byte) {
 func (c *Client) flushBlocking() {
 	var buf []byte
 	for {
-		frames, n := c.next(buf, maxBlockingWrite)
+		frames, n := c.next(buf, maxBlockingWrite, true)
 		if n == 0 {
 			return
 		}
@@ -197,23 +248,33 @@ func (c *Client) flushBlocking() {
 	}
 }
 
-// next takes what is to be written next. When there is nothing, the caller is no longer the flusher.
-func (c *Client) next(buf []byte, max int) (frames []byte, n int) {
+// next takes what is to be written next, by a write that may block or not. When there is nothing, the caller is no longer
+// the flusher.
+func (c *Client) next(buf []byte, max int, blocking bool) (frames []byte, n int) {
 	o := &c.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if frames, n = o.queue.Take(buf, max); n > 0 {
+		o.blocked = blocking
+		if o.queue.Bytes() < o.max/2 {
+			c.tellDrained()
+		}
 		return frames, n
 	}
 	o.flushing, o.blocked = false, false
 	if o.empty != nil {
 		close(o.empty)
 	}
-	for _, s := range o.drained {
+	c.tellDrained()
+	return nil, 0
+}
+
+// tellDrained ends the subscriptions that were cut off for want of room, now that there is some. outgoing.mu is held.
+func (c *Client) tellDrained() {
+	for _, s := range c.out.drained {
 		c.node.goroutines.start(func() { c.insufficient(s) })
 	}
-	o.drained = nil
-	return nil, 0
+	c.out.drained = nil
 }
 
 // writeFailed ends a client whose connection takes nothing more. The caller stays the flusher: nobody writes after it.
@@ -227,8 +288,7 @@ func (c *Client) writeFailed(err error) {
 	}
 	close(o.empty)
 	o.mu.Unlock()
-	c.writeErr.Store(&err)
-	c.close(DisconnectWriteError)
+	c.closeFor(DisconnectWriteError, err)
 }
 
 // reply queues the answer to a command.

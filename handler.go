@@ -72,6 +72,7 @@ func (a acceptor) Accept(r *http.Request, conn transport.Conn) (transport.Sessio
 		form:   n.form(info),
 		worker: n.workers[int(n.nextWorker.Add(1))%len(n.workers)],
 		slots:  make(chan struct{}, n.config.Concurrency),
+		ready:  make(chan struct{}),
 	}
 	c.space.L = &c.mu
 	c.ctx, c.cancel = context.WithCancel(context.Background())

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,6 +27,7 @@ type hookRun struct {
 	client  string
 	user    string
 	started time.Time
+	warned  atomic.Bool // it was named in a warning: once is enough
 }
 
 func (h *hookRun) attrs() []any {
@@ -74,6 +76,13 @@ func (t *hookTracker) end(h *hookRun) {
 		close(t.idle)
 		t.idle = nil
 	}
+}
+
+func (t *hookTracker) runs(h *hookRun) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, ok := t.running[h]
+	return ok
 }
 
 // wait returns when no hook runs, or the names of those that do when the context ends.
@@ -141,14 +150,13 @@ func callHook[T any](ctx context.Context, c *Client, name, channel string, fn fu
 	go func() {
 		defer n.hooks.end(run)
 		r := guard(n, run, func() (T, error) { return fn(ctx) })
-		took := time.Since(run.started)
 		select {
 		case results <- r:
-			if slow := n.config.SlowHook; slow > 0 && took >= slow && !r.panicked && took < n.config.HookTimeout {
-				n.warnSlow(run, "slow hook", took)
-			}
 		case <-abandoned:
-			if r.err == nil && !r.panicked && late != nil {
+			switch {
+			case r.panicked:
+				c.close(DisconnectInternal)
+			case r.err == nil && late != nil:
 				late(r.value)
 			}
 		}
@@ -156,27 +164,43 @@ func callHook[T any](ctx context.Context, c *Client, name, channel string, fn fu
 
 	select {
 	case r := <-results:
-		switch {
-		case r.panicked:
+		if r.panicked {
 			c.close(DisconnectInternal)
 			return none, errAnswered
-		case r.err != nil && errors.Is(r.err, context.DeadlineExceeded) && ctx.Err() != nil && c.ctx.Err() == nil:
-			return none, c.overrun(run)
 		}
-		return r.value, r.err
+		return r.value, c.hookError(ctx, run, r.err)
 	case <-ctx.Done():
 		close(abandoned)
 		if c.ctx.Err() != nil {
+			n.warnIfHanging(run)
 			return none, errGone
 		}
 		return none, c.overrun(run)
 	}
 }
 
+// hookError is what the client is to be told of a hook's error. What is no refusal is logged, and the client tries again.
+func (c *Client) hookError(ctx context.Context, run *hookRun, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, refused := errors.AsType[*Error](err); refused || asDisconnect(err) != nil {
+		return err
+	}
+	switch {
+	case c.ctx.Err() != nil:
+		return errGone // and the error tells that, most likely
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
+		return c.overrun(run)
+	}
+	c.node.log.Error("hook failed", append(run.attrs(), slog.Any("err", err))...)
+	return ErrInternal
+}
+
 // overrun is called when a hook of the client did not return in time. The second time costs the connection: the app hangs
 // for this client, and a new connection may fare better.
 func (c *Client) overrun(run *hookRun) error {
-	c.node.warnSlow(run, "hook timed out", time.Since(run.started))
+	c.node.warnSlow(run)
 	if c.overruns.Add(1) >= 2 {
 		c.close(DisconnectInternal)
 		return errAnswered
@@ -184,7 +208,7 @@ func (c *Client) overrun(run *hookRun) error {
 	return ErrInternal
 }
 
-// guard runs an app's function and turns a panic into a result.
+// guard runs an app's function, turns a panic into a result, and names a function that was slow.
 func guard[T any](n *Node, run *hookRun, fn func() (T, error)) (r hookResult[T]) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -196,29 +220,53 @@ func guard[T any](n *Node, run *hookRun, fn func() (T, error)) (r hookResult[T])
 		}
 	}()
 	r.value, r.err = fn()
+	if slow := n.config.SlowHook; slow > 0 && time.Since(run.started) >= slow {
+		n.warnSlow(run)
+	}
 	return r
 }
 
-// notify runs one of the app's notices on a goroutine of its own, with a fresh context.
+// notify runs one of the app's notices on a goroutine of its own, with a fresh context. Nobody waits for it, but a panic
+// costs the connection like that of any other hook.
 func (n *Node) notify(c *Client, name, channel string, fn func(context.Context)) {
 	run := &hookRun{name: name, channel: channel, client: c.id, user: c.User(), started: time.Now()}
 	n.hooks.start(run, true)
+	hanging := n.warnIfHanging(run)
 	// Owned by the hook tracker: it ends when the app's function returns.
 	go func() {
 		defer n.hooks.end(run)
+		defer hanging.Stop()
 		ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), hookKey{}, n), n.config.HookTimeout)
 		defer cancel()
-		guard(n, run, func() (struct{}, error) {
+		r := guard(n, run, func() (struct{}, error) {
 			fn(ctx)
 			return struct{}{}, nil
 		})
-		if took := time.Since(run.started); n.config.SlowHook > 0 && took >= n.config.SlowHook {
-			n.warnSlow(run, "slow hook", took)
+		if r.panicked {
+			c.close(DisconnectInternal)
 		}
 	}()
 }
 
-func (n *Node) warnSlow(run *hookRun, message string, took time.Duration) {
+// warnIfHanging names a hook that nobody waits for if it does not return in time.
+func (n *Node) warnIfHanging(run *hookRun) *time.Timer {
+	return time.AfterFunc(n.config.HookTimeout-time.Since(run.started), func() {
+		if n.hooks.runs(run) {
+			n.warnSlow(run)
+		}
+	})
+}
+
+// warnSlow names a slow hook, once.
+func (n *Node) warnSlow(run *hookRun) {
+	if !run.warned.CompareAndSwap(false, true) {
+		return
+	}
+	took := time.Since(run.started)
+	message := "slow hook"
+	if took >= n.config.HookTimeout {
+		message = "hook timed out"
+	}
 	n.log.Warn(message, append(run.attrs(), slog.Duration("took", took))...)
 	if o := n.config.Observer; o != nil {
 		o.HookSlow(run.name, took)

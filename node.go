@@ -51,6 +51,11 @@ type Node struct {
 	channels   pattern.Set[*declaration]
 	hooks      hookTracker
 	goroutines goroutineGroup
+	departures departures
+
+	operationsMu sync.Mutex // guards below
+	operations   []controlMessage
+
 	workers    []*flushWorker
 	nextWorker atomic.Uint32
 	daemons    sync.WaitGroup
@@ -63,7 +68,7 @@ type Node struct {
 	mu      sync.RWMutex // guards below
 	methods map[string]RPCFunc
 	clients map[*Client]struct{}            // every connection, connected or not
-	users   map[string]map[*Client]struct{} // connected ones
+	users   map[string]map[*Client]struct{} // authenticated ones
 	forms   []wireForm
 	done    chan struct{} // not nil once Shutdown was called
 }
@@ -176,14 +181,6 @@ func (n *Node) declared(channel string) (*declaration, error) {
 		return nil, fmt.Errorf("fanfare: %w: %q", ErrUnknownChannel, channel)
 	}
 	return d, nil
-}
-
-// payload is the kind of data of a channel.
-func (n *Node) payload(channel string) Payload {
-	if d, _, ok := n.lookup(channel); ok {
-		return d.options.Payload
-	}
-	return PayloadJSON
 }
 
 type publishOptions struct {
@@ -357,10 +354,11 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		n.mu.Unlock()
 		select {
 		case <-done:
-			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		// The first call may have given up.
+		return errors.Join(n.goroutines.wait(ctx), n.hooks.wait(ctx))
 	}
 	n.done = make(chan struct{})
 	clients := slices.Collect(maps.Keys(n.clients))
@@ -400,6 +398,9 @@ func (n *Node) drain(ctx context.Context, clients []*Client) error {
 
 // detach lets go of broker and presence, and waits for the daemons.
 func (n *Node) detach(ctx context.Context) error {
+	for k, p := range n.departures.takeAll() {
+		n.departed(k, p)
+	}
 	err := n.link.Close()
 	err = errors.Join(err, n.presence.RemoveNode(context.WithoutCancel(ctx), n.id))
 	if n.ownsPresence {

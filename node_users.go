@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/fanfare-go/fanfare/internal/protocol"
 )
@@ -39,7 +42,7 @@ func (n *Node) Subscribe(ctx context.Context, user, channel string, r SubscribeR
 			return fmt.Errorf("%w: SubscribeReply.%s is not JSON", ErrBadPayload, what)
 		}
 	}
-	err := n.subscribeUser(user, channel, r)
+	err := n.subscribeUser(ctx, user, channel, r)
 	return errors.Join(err, n.tellOthers(ctx, controlMessage{Op: "subscribe", User: user, Channel: channel, Reply: &r}))
 }
 
@@ -51,25 +54,23 @@ func (n *Node) Unsubscribe(ctx context.Context, user, channel string) error {
 }
 
 // Disconnect closes every connection of the user; nil is [DisconnectForce], after which clients do not come back. The
-// code must be one that clients understand: 3000 or more.
+// code must be one that clients understand and a close frame carries: 3001 to 4999.
 func (n *Node) Disconnect(ctx context.Context, user string, d *Disconnect) error {
 	if d == nil {
 		d = DisconnectForce
 	}
-	if d.Code < 3000 || d.Code > 4999 {
-		return fmt.Errorf("fanfare: disconnect code %d is not between 3000 and 4999", d.Code)
+	if !validDisconnect(d.Code) {
+		return fmt.Errorf("fanfare: disconnect code %d is not between 3001 and 4999", d.Code)
 	}
-	for _, c := range n.userClients(user) {
-		c.close(d)
-	}
+	n.disconnectUser(user, d)
 	return n.tellOthers(ctx, controlMessage{Op: "disconnect", User: user, Code: d.Code, Reason: d.Reason})
 }
 
 // Refresh changes when the connections of the user expire. The zero time is never; a time in the past closes them with
 // 3005.
 func (n *Node) Refresh(ctx context.Context, user string, expireAt time.Time) error {
-	n.refreshUser(user, expireAt)
-	return n.tellOthers(ctx, controlMessage{Op: "refresh", User: user, ExpireAt: expireAt})
+	err := n.refreshUser(ctx, user, expireAt)
+	return errors.Join(err, n.tellOthers(ctx, controlMessage{Op: "refresh", User: user, ExpireAt: expireAt}))
 }
 
 func (n *Node) tellOthers(ctx context.Context, m controlMessage) error {
@@ -81,53 +82,130 @@ func (n *Node) tellOthers(ctx context.Context, m controlMessage) error {
 	if err != nil {
 		return fmt.Errorf("fanfare: control message: %w", err)
 	}
+	// The operation holds here already: the others must hear of it even if the caller's time is over.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.config.HookTimeout)
+	defer cancel()
 	if err := bus.SendControl(ctx, n.id, "", data); err != nil {
 		return fmt.Errorf("fanfare: %s of user %q on other nodes: %w", m.Op, m.User, err)
 	}
 	return nil
 }
 
-// control executes an operation that another node sent.
+// control takes an operation from another node. Operations are executed one by one in the order of their arrival, because
+// a later one may revoke an earlier; not here, because the sink must not block, and a subscribe asks the broker.
 func (n *Node) control(data []byte) {
 	var m controlMessage
 	if err := json.Unmarshal(data, &m); err != nil {
 		n.log.Error("control message not understood", slog.Any("err", err))
 		return
 	}
-	// The sink must not block; a subscribe asks the broker.
-	n.goroutines.start(func() {
-		switch m.Op {
-		case "subscribe":
-			if err := n.subscribeUser(m.User, m.Channel, *m.Reply); err != nil {
-				n.log.Error("subscribe of a user failed", slog.String("user", m.User), slog.String("channel", m.Channel), slog.Any("err", err))
-			}
-		case "unsubscribe":
-			ctx, cancel := context.WithTimeout(n.ctx, 2*n.config.HookTimeout)
-			defer cancel()
-			if err := n.unsubscribeUser(ctx, m.User, m.Channel); err != nil {
-				n.log.Error("unsubscribe of a user failed", slog.String("user", m.User), slog.String("channel", m.Channel), slog.Any("err", err))
-			}
-		case "disconnect":
-			for _, c := range n.userClients(m.User) {
-				c.close(&Disconnect{Code: m.Code, Reason: m.Reason})
-			}
-		case "refresh":
-			n.refreshUser(m.User, m.ExpireAt)
-		default:
-			n.log.Error("control message not understood", slog.String("op", m.Op))
+	n.operationsMu.Lock()
+	defer n.operationsMu.Unlock()
+	n.operations = append(n.operations, m)
+	if len(n.operations) == 1 && !n.goroutines.start(n.operate) {
+		n.operations = nil // shutting down: there is nobody left to operate on
+	}
+}
+
+// operate executes what other nodes sent, until there is nothing. An operation stays in the list until it is done.
+func (n *Node) operate() {
+	for {
+		n.operationsMu.Lock()
+		m := n.operations[0]
+		n.operationsMu.Unlock()
+		ctx, cancel := context.WithTimeout(n.ctx, 2*n.config.HookTimeout)
+		if err := n.execute(ctx, m); err != nil {
+			n.log.Error("operation of another node failed", slog.String("op", m.Op), slog.String("user", m.User),
+				slog.String("channel", m.Channel), slog.Any("err", err))
 		}
+		cancel()
+		n.operationsMu.Lock()
+		n.operations = n.operations[1:]
+		if len(n.operations) == 0 {
+			n.operations = nil
+			n.operationsMu.Unlock()
+			return
+		}
+		n.operationsMu.Unlock()
+	}
+}
+
+func (n *Node) execute(ctx context.Context, m controlMessage) error {
+	switch {
+	case m.Op == "subscribe" && m.Reply != nil:
+		return n.subscribeUser(ctx, m.User, m.Channel, *m.Reply)
+	case m.Op == "unsubscribe":
+		return n.unsubscribeUser(ctx, m.User, m.Channel)
+	case m.Op == "disconnect" && validDisconnect(m.Code):
+		n.disconnectUser(m.User, &Disconnect{Code: m.Code, Reason: m.Reason})
+		return nil
+	case m.Op == "refresh":
+		return n.refreshUser(ctx, m.User, m.ExpireAt)
+	}
+	return errors.New("message not understood")
+}
+
+func validDisconnect(code uint32) bool { return code > DisconnectClosed.Code && code <= 4999 }
+
+func (n *Node) disconnectUser(user string, d *Disconnect) {
+	for _, c := range n.userClients(user) {
+		c.close(d)
+	}
+}
+
+func (n *Node) subscribeUser(ctx context.Context, user, channel string, r SubscribeReply) error {
+	return n.forUser(ctx, user, func(c *Client) error {
+		err := c.awaitConnected(ctx)
+		if err == nil {
+			err = c.serverSubscribe(channel, r)
+		}
+		if errors.Is(err, ErrAlreadySubscribed) || errors.Is(err, ErrLimitExceeded) || errors.Is(err, errGone) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("fanfare: subscribe client %s to %q: %w", c.id, channel, err)
+		}
+		return nil
 	})
 }
 
-func (n *Node) subscribeUser(user, channel string, r SubscribeReply) error {
-	var errs error
+// forUser does something with every connection of a user, several at a time, since each may wait for hooks or the broker.
+func (n *Node) forUser(ctx context.Context, user string, do func(c *Client) error) error {
+	var (
+		group errgroup.Group // waited for below
+		mu    sync.Mutex     // guards errs
+		errs  error
+	)
+	group.SetLimit(n.config.Concurrency)
 	for _, c := range n.userClients(user) {
-		err := c.serverSubscribe(channel, r)
-		if err != nil && !errors.Is(err, ErrAlreadySubscribed) && !errors.Is(err, errGone) {
-			errs = errors.Join(errs, fmt.Errorf("fanfare: subscribe client %s to %q: %w", c.id, channel, err))
-		}
+		group.Go(func() error {
+			if err := do(c); err != nil {
+				mu.Lock()
+				errs = errors.Join(errs, err)
+				mu.Unlock()
+			}
+			return nil
+		})
 	}
+	_ = group.Wait()
 	return errs
+}
+
+// awaitConnected waits until a client that was authenticated has its connect reply.
+func (c *Client) awaitConnected(ctx context.Context) error {
+	select {
+	case <-c.ready:
+	case <-c.ctx.Done():
+		return errGone
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.clock.connected || c.closing != nil {
+		return errGone
+	}
+	return nil
 }
 
 // serverSubscribe makes a subscription during the session (spec 14). It cannot recover anything.
@@ -155,30 +233,33 @@ func (c *Client) serverSubscribe(channel string, r SubscribeReply) error {
 }
 
 func (n *Node) unsubscribeUser(ctx context.Context, user, channel string) error {
-	for _, c := range n.userClients(user) {
+	return n.forUser(ctx, user, func(c *Client) error {
 		c.mu.Lock()
 		s := c.subs[channel]
 		c.mu.Unlock()
 		if s == nil {
-			continue
+			return nil
 		}
 		select {
 		case <-s.settled: // its hook may be running, perhaps it is the caller
 		case <-ctx.Done():
-			return fmt.Errorf("fanfare: unsubscribe user %q from %q: %w", user, channel, ctx.Err())
+			return fmt.Errorf("fanfare: unsubscribe client %s from %q: %w", c.id, channel, ctx.Err())
 		}
-		if c.endSubscription(s, unsubscribedByServer, "server unsubscribe") {
-			c.pushUnsubscribe(channel, unsubscribedByServer, "server unsubscribe")
-		}
-	}
-	return nil
+		c.endSubscription(s, unsubscribedByServer, "server unsubscribe")
+		return nil
+	})
 }
 
-func (n *Node) refreshUser(user string, expireAt time.Time) {
-	for _, c := range n.userClients(user) {
+func (n *Node) refreshUser(ctx context.Context, user string, expireAt time.Time) error {
+	return n.forUser(ctx, user, func(c *Client) error {
 		if !expireAt.IsZero() && !expireAt.After(time.Now()) {
 			c.close(DisconnectExpired)
-			continue
+			return nil
+		}
+		if err := c.awaitConnected(ctx); errors.Is(err, errGone) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("fanfare: refresh client %s: %w", c.id, err)
 		}
 		c.setExpiry(expireAt)
 		push := &protocol.Refresh{}
@@ -186,7 +267,8 @@ func (n *Node) refreshUser(user string, expireAt time.Time) {
 			push.Expires, push.TTL = true, ttl(expireAt)
 		}
 		c.pushMessage(&protocol.Push{Refresh: push})
-	}
+		return nil
+	})
 }
 
 func (n *Node) userClients(user string) []*Client {
@@ -199,7 +281,7 @@ func (n *Node) userClients(user string) []*Client {
 	return clients
 }
 
-// addClient makes a connected client known under its user.
+// addClient makes an authenticated client known under its user.
 func (n *Node) addClient(c *Client) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()

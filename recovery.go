@@ -141,12 +141,12 @@ func (s seam) mergeCache(j *joined, buffered []*Publication) {
 	switch {
 	case same:
 		j.recovered = true
+		j.told = Position{s.since.Offset, j.position.Epoch}
 	case newest != nil && newest.Offset == j.position.Offset:
 		j.recovered, j.publications = true, []*Publication{newest}
-	default:
-		return
+		// A client from another life of the stream may stand further on: the publication must move it forward (spec 10.3).
+		j.told = Position{min(s.since.Offset, newest.Offset-1), j.position.Epoch}
 	}
-	j.told = Position{s.since.Offset, j.position.Epoch}
 }
 
 func byOffset(a, b *Publication) int {
@@ -160,9 +160,10 @@ func byOffset(a, b *Publication) int {
 }
 
 func payloadBytes(pubs []*Publication) int {
+	const overhead = 64 // of a publication's other fields
 	n := 0
 	for _, p := range pubs {
-		n += len(p.Data)
+		n += len(p.Data) + overhead
 	}
 	return n
 }

@@ -106,7 +106,7 @@ func TestSeam_Merge(t *testing.T) {
 		{"10.6 newest is not the top", seam{cache: true, recover: true, since: Position{1, "e"}, history: top("e", 5, pubs("e", 4)...)},
 			false, false, nil, Position{5, "e"}, Position{5, "e"}, 0},
 		{"10.6 wrong epoch still gets the newest", seam{cache: true, recover: true, since: Position{5, "old"}, history: top("e", 5, pubs("e", 5)...)},
-			false, true, []uint64{5}, Position{5, "e"}, Position{5, "e"}, 0},
+			false, true, []uint64{5}, Position{4, "e"}, Position{5, "e"}, 0},
 		{"10.6 no position gets the newest", seam{cache: true, recover: true, history: top("e", 5, pubs("e", 5)...)},
 			false, true, []uint64{5}, Position{0, "e"}, Position{5, "e"}, 0},
 		{"10.6 several buffered: only the last", seam{cache: true, recover: true, since: Position{5, "e"}, history: top("e", 5, pubs("e", 5)...), buffered: pubs("e", 6, 7)},

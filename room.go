@@ -3,10 +3,12 @@ package fanfare
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/fanfare-go/fanfare/internal/protocol"
+	"github.com/fanfare-go/fanfare/transport"
 )
 
 const (
@@ -15,8 +17,9 @@ const (
 	// repairAttempts is how often a read of the broker is tried, with repairPause between, before the gap is told.
 	repairAttempts = 3
 	repairPause    = 100 * time.Millisecond
-	// maxPending bounds, in publications, what waits for a repair. More is forgotten and read from history as well.
-	maxPending = 4096
+	// maxPending and maxPendingBytes bound what waits for a repair. More is forgotten, and read from history as well.
+	maxPending      = 4096
+	maxPendingBytes = 8 << 20
 )
 
 // room is one channel on this node: who watches it, and where its stream stands here.
@@ -24,17 +27,19 @@ type room struct {
 	node    *Node
 	channel string
 
-	linking chan struct{} // a lock of one slot around linked and the broker calls that change it: waiting obeys contexts
-	linked  bool
+	linking chan struct{} // a lock of one slot around the next two and the broker calls that change them: waiting obeys contexts
+	asked   bool          // the broker may be sending
+	linked  bool          // it is
 
-	mu          sync.Mutex // orders the fan-out, and guards below
-	subs        []*subscription
-	top         Position // of the stream, as far as this node knows; not known if its epoch is empty
-	delivered   Position // of the newest publication that came here
-	deliveredAt time.Time
-	repairing   bool
-	pending     []*Publication // came while repairing
-	forgotten   bool           // some of them were not kept
+	mu           sync.Mutex // orders the fan-out, and guards below
+	subs         []*subscription
+	top          Position // of the stream, as far as this node knows; not known if its epoch is empty
+	delivered    Position // of the newest publication that came here
+	deliveredAt  time.Time
+	repairing    bool
+	pending      []*Publication // came while repairing
+	pendingBytes int
+	forgotten    bool // some of them were not kept
 }
 
 func (n *Node) newRoom(channel string) *room {
@@ -52,6 +57,7 @@ func (r *room) link(ctx context.Context, n *Node) error {
 	if r.linked {
 		return nil
 	}
+	r.asked = true
 	if err := n.link.Subscribe(ctx, r.channel); err != nil {
 		return err
 	}
@@ -74,22 +80,22 @@ func (r *room) unlink() {
 	n := r.node
 	r.linking <- struct{}{}
 	defer func() { <-r.linking }()
-	if !n.hub.Idle(r.channel) {
+	if !n.hub.Idle(r.channel, r) {
 		return
 	}
-	if r.linked {
+	if r.asked {
 		ctx, cancel := context.WithTimeout(context.Background(), n.config.HookTimeout)
 		defer cancel()
 		if err := n.link.Unsubscribe(ctx, r.channel); err != nil {
 			n.log.Warn("broker unsubscribe failed", slog.String("channel", r.channel), slog.Any("err", err))
 		}
-		r.linked = false
+		r.asked, r.linked = false, false
 		// What comes while nobody listens is not missed here: the next subscriber begins with a read.
 		r.mu.Lock()
 		r.top, r.delivered = Position{}, Position{}
 		r.mu.Unlock()
 	}
-	n.hub.Remove(r.channel)
+	n.hub.Remove(r.channel, r)
 }
 
 // add lets a subscription take part in the fan-out, unless there are max already; 0 is no limit.
@@ -147,8 +153,9 @@ func (r *room) publication(p *Publication) {
 }
 
 func (r *room) hold(p *Publication) {
-	if len(r.pending) < maxPending {
+	if len(r.pending) < maxPending && r.pendingBytes < maxPendingBytes {
 		r.pending = append(r.pending, p)
+		r.pendingBytes += len(p.Data)
 	} else {
 		r.forgotten = true
 	}
@@ -171,7 +178,7 @@ func (r *room) broadcast(p *Publication) {
 		}
 	}
 	r.deliveredAt = time.Now()
-	b := broadcast{node: r.node, channel: r.channel, publication: p}
+	b := broadcast{channel: r.channel, publication: p}
 	count := 0
 	for _, s := range r.subs {
 		if s.deliver(&b) {
@@ -187,7 +194,7 @@ func (r *room) broadcast(p *Publication) {
 func (r *room) membership(m Membership) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b := broadcast{node: r.node, channel: r.channel, membership: &m}
+	b := broadcast{channel: r.channel, membership: &m}
 	for _, s := range r.subs {
 		s.deliverMembership(&b)
 	}
@@ -196,55 +203,87 @@ func (r *room) membership(m Membership) {
 // repair fills a gap from history, once for all subscribers, and then lets the flow go on. What history no longer holds is
 // left out: the subscriptions notice, each by its own position, and tell their clients.
 func (r *room) repair() {
-	filled, ok := 0, true
-	for {
-		r.mu.Lock()
-		top := r.top
+	filled, complete := 0, true
+	r.mu.Lock()
+	for done := false; !done; {
+		since, waiting := r.top, len(r.pending)
 		r.mu.Unlock()
-		result, err := r.readAfter(top)
+		result, err := r.readAfter(since)
 		r.mu.Lock()
-		if err != nil || result.Epoch != top.Epoch {
-			ok = false
-			r.resume()
+		if err != nil {
+			complete = false
+			r.resume(len(r.pending))
 			break
 		}
-		for _, p := range result.Publications {
-			ok = ok && !r.gapBefore(p)
-			r.broadcast(p)
-			filled++
-		}
-		if len(result.Publications) == 0 && r.top.Offset < result.Offset {
-			ok = false // trimmed away
-		}
-		if len(result.Publications) == repairPage || r.forgotten {
-			r.pending = r.pending[:0]
+		n, whole := r.fill(since, result)
+		filled += n
+		complete = complete && whole
+		if r.top.Offset < result.Offset || r.forgotten {
+			// There is more to read; what has been read need not wait any longer.
 			r.forgotten = false
-			r.mu.Unlock()
+			r.pending = slices.DeleteFunc(r.pending, func(p *Publication) bool {
+				return p.Offset > 0 && p.Epoch == r.top.Epoch && p.Offset <= r.top.Offset
+			})
+			r.pendingBytes = payloadBytes(r.pending)
 			continue
 		}
-		r.resume()
-		break
+		if done = r.resume(waiting); done {
+			r.cutStragglers()
+		}
 	}
 	r.mu.Unlock()
-	r.node.log.Debug("gap repaired", slog.String("channel", r.channel), slog.Bool("complete", ok), slog.Int("publications", filled))
+	r.node.log.Debug("gap in a channel", slog.String("channel", r.channel), slog.Bool("repaired", complete), slog.Int("publications", filled))
 	if o := r.node.config.Observer; o != nil {
-		o.Repaired(r.channel, ok, filled)
+		o.Repaired(r.channel, complete, filled)
 	}
 }
 
-// resume delivers what waited for the repair. The lock is held.
-func (r *room) resume() {
+// fill hands on what was read after a position. It reports how much that was, and whether nothing was missing in front of
+// it. The lock is held.
+func (r *room) fill(since Position, result HistoryResult) (filled int, whole bool) {
+	if result.Epoch != since.Epoch {
+		// The stream has begun a new life. What is to be had of it is what came live.
+		if r.top == since {
+			r.top = result.Position
+		}
+		return 0, false
+	}
+	whole = true
+	for _, p := range result.Publications {
+		whole = whole && !r.gapBefore(p)
+		r.broadcast(p)
+		filled++
+	}
+	if len(result.Publications) == 0 && r.top.Offset < result.Offset {
+		whole = false // trimmed away, all of it
+		r.top = result.Position
+	}
+	return filled, whole
+}
+
+// resume delivers what waited for the repair, of which the last read covered the first ones: a gap before those is there to
+// stay. It reports false if there is another gap, behind them. The lock is held.
+func (r *room) resume(covered int) bool {
 	pending := r.pending
-	r.pending, r.forgotten, r.repairing = nil, false, false
 	for i, p := range pending {
-		if r.gapBefore(p) && i > 0 && pending[i-1].Offset > 0 {
-			// Another gap, behind the first.
-			r.repairing = true
-			r.pending = pending[i:]
-			r.node.goroutines.start(r.repair)
-			return
+		if i >= covered && r.gapBefore(p) {
+			r.pending, r.pendingBytes = pending[i:], payloadBytes(pending[i:])
+			return false
 		}
 		r.broadcast(p)
+	}
+	r.pending, r.pendingBytes, r.forgotten, r.repairing = nil, 0, false, false
+	return true
+}
+
+// cutStragglers ends the flow to those who are behind everything that is to be had: whatever they miss will not come any
+// more, and no later message may reveal it. The lock is held, and no repair is under way.
+func (r *room) cutStragglers() {
+	if r.top.Epoch == "" {
+		return
+	}
+	for _, s := range r.subs {
+		s.cutBehind(r.top)
 	}
 }
 
@@ -254,7 +293,7 @@ func (r *room) readAfter(top Position) (HistoryResult, error) {
 		ctx, cancel := context.WithTimeout(n.ctx, n.config.HookTimeout)
 		result, err := n.broker.History(ctx, r.channel, HistoryQuery{Since: &top, Limit: repairPage})
 		cancel()
-		if err == nil || attempt == repairAttempts || n.ctx.Err() != nil {
+		if err == nil || attempt == repairAttempts || n.ctx.Err() != nil || n.draining.Load() {
 			return result, err
 		}
 		n.log.Warn("history read failed", slog.String("channel", r.channel), slog.Any("err", err))
@@ -284,27 +323,25 @@ func (r *room) check(ctx context.Context, silent time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.deliveredAt = time.Now()
-	if r.top != top || r.repairing || result.Position == top {
+	if r.top != top || r.repairing {
+		return
+	}
+	if result.Epoch == top.Epoch && result.Offset > top.Offset {
+		r.repairing = true
+		r.node.goroutines.start(r.repair)
 		return
 	}
 	if result.Epoch != top.Epoch {
 		r.top = result.Position
-		for _, s := range r.subs {
-			s.cutUnless(result.Position)
-		}
-		return
 	}
-	if result.Offset > top.Offset {
-		r.repairing = true
-		r.node.goroutines.start(r.repair)
-	}
+	r.cutStragglers()
 }
 
-// cutUnless ends a flow that stands elsewhere than the stream.
-func (s *subscription) cutUnless(p Position) {
+// cutBehind ends a flow that stands before the end of its stream, or in another life of it.
+func (s *subscription) cutBehind(top Position) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stage == flowing && s.positioned && s.position != p {
+	if s.stage == flowing && s.positioned && (s.position.Epoch != top.Epoch || s.position.Offset < top.Offset) {
 		s.cut()
 	}
 }
@@ -312,28 +349,28 @@ func (s *subscription) cutUnless(p Position) {
 // broadcast is one publication, join or leave on its way to the subscribers of a channel: encoded at most once for each
 // wire form. It is used under the room's lock only.
 type broadcast struct {
-	node        *Node
 	channel     string
 	publication *Publication
 	membership  *Membership
-	frames      [][]byte // by Client.form
+	frames      [][]byte // by wire form and kind of payload
 }
 
-func (b *broadcast) frame(c *Client) []byte {
-	if len(b.frames) <= c.form {
-		b.frames = append(b.frames, make([][]byte, c.form+1-len(b.frames))...)
+func (b *broadcast) frame(s *subscription) []byte {
+	c, kind := s.client, s.declared.options.Payload
+	i := c.form*int(payloadKinds) + int(kind)
+	if len(b.frames) <= i {
+		b.frames = append(b.frames, make([][]byte, i+1-len(b.frames))...)
 	}
-	f := b.frames[c.form]
-	if f == nil {
-		f = c.encodePush(b.push(c))
-		b.frames[c.form] = f
+	if b.frames[i] == nil {
+		push := b.push(kind, c.info.Encoding)
+		b.frames[i] = c.encodePush(push)
 	}
-	return f
+	return b.frames[i]
 }
 
-func (b *broadcast) push(c *Client) *protocol.Push {
+func (b *broadcast) push(kind Payload, e transport.Encoding) *protocol.Push {
 	if b.membership != nil {
 		return membershipPush(b.channel, *b.membership)
 	}
-	return publicationPush(b.channel, b.node.payload(b.channel), c.info.Encoding, b.publication)
+	return publicationPush(b.channel, kind, e, b.publication)
 }

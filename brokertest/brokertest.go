@@ -23,7 +23,8 @@ import (
 
 // Options describe the broker under test.
 type Options struct {
-	// New returns a broker. It is called at least once per subtest; the kit closes what it gets.
+	// New returns a broker that sees nobody from outside the subtest. It is called at least once per subtest; the kit
+	// closes what it gets.
 	New func(t testing.TB) fanfare.Broker
 
 	// Shared says that all brokers that New returned in a subtest carry each other's publications: they use one server.

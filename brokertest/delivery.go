@@ -165,7 +165,11 @@ func withoutHistoryOnlyDelivered(k *kit) {
 	a, b := k.brokers()
 	ch := k.channel("x")
 	_, r := k.node(b, "one", ch)
-	require.Equal(k, fanfare.Position{}, k.publish(a, ch, data(1), fanfare.History{}))
+	given := &fanfare.Publication{Position: fanfare.Position{Offset: 7, Epoch: "old"}, Data: []byte(data(1))}
+	pos, err := a.Publish(k.Context(), ch, given, fanfare.StoreOptions{})
+	require.NoError(k, err)
+	require.Equal(k, fanfare.Position{}, pos)
+	require.Equal(k, fanfare.Position{}, given.Position)
 	p := r.got(ch, 1)[0]
 	require.Equal(k, fanfare.Position{}, p.Position)
 	require.Equal(k, data(1), string(p.Data))

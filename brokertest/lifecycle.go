@@ -2,6 +2,7 @@ package brokertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -87,7 +88,7 @@ func subscribeAndUnsubscribeAtOnce(k *kit) {
 	}
 }
 
-// flood publishes to the channels from several goroutines until the returned function is called. Errors are handed to
+// flood uses the channels and the control bus from several goroutines until the returned function is called. Errors are handed to
 // check, which may be nil.
 func (k *kit) flood(b fanfare.Broker, channels []string, check func(error)) (stop func()) {
 	var wg sync.WaitGroup
@@ -96,11 +97,12 @@ func (k *kit) flood(b fanfare.Broker, channels []string, check func(error)) (sto
 		wg.Go(func() {
 			for !stopped.Load() {
 				_, err := b.Publish(k.Context(), ch, &fanfare.Publication{Data: []byte(`1`)}, fanfare.StoreOptions{History: history})
-				if check != nil {
-					check(err)
+				errs := []error{err, b.PublishMembership(k.Context(), ch, fanfare.Membership{Joined: true})}
+				if bus, ok := b.(fanfare.ControlBus); ok {
+					errs = append(errs, bus.SendControl(k.Context(), k.prefix+"nobody", "", []byte(`1`)))
 				}
-				if err := b.PublishMembership(k.Context(), ch, fanfare.Membership{Joined: true}); check != nil {
-					check(err)
+				if check != nil {
+					check(errors.Join(errs...))
 				}
 			}
 		})

@@ -62,7 +62,7 @@ type Info struct {
 type Framing interface {
 	// AppendFrame appends one or more complete frames that hold messages, in order, and returns the extended
 	// buffer. The concatenation of two results is itself valid, so the core may join frames into one write. The
-	// messages are not kept or changed. Messages are never empty.
+	// messages are not kept or changed. No message of JSON is empty; the empty message of Protobuf is its ping.
 	AppendFrame(dst []byte, messages ...[]byte) []byte
 }
 
@@ -73,12 +73,16 @@ type Conn interface {
 	Info() Info
 
 	// Write writes bytes made by the connection's [Framing]. It may block until the peer takes them, for at most
-	// the transport's write timeout. After an error the connection is unusable and the core closes it.
+	// the transport's write timeout without progress. It does not keep frames. After an error the connection is unusable and the core
+	// closes it.
 	Write(frames []byte) error
 
 	// Close ends the connection and tells the peer the code and reason, in the form of the transport. Code 0 drops
 	// the connection without a word. Close may wait for the peer's part of a closing handshake, for at most a few
-	// seconds; it unblocks a blocked Write and makes the transport call [Session.Closed].
+	// seconds; it unblocks a blocked Write, at the latest after the write timeout, and makes the transport call
+	// [Session.Closed]. Nothing can be written once it has begun. What a short TryWrite left of a frame is finished
+	// first, or else the peer is not told. Further calls are harmless; code 0 then hurries the first. The core may call
+	// it inside [Session.Receive], but not inside [Session.Pong], and not under a lock that Pong wants.
 	Close(code uint32, reason string) error
 }
 
@@ -86,7 +90,7 @@ type Conn interface {
 type TryWriter interface {
 	// TryWrite writes as much of frames as the connection takes at once, and returns how many bytes that was. Fewer
 	// than len(frames) with a nil error means that the peer is not reading fast enough: the core finishes with a
-	// Write of exactly the rest before it writes anything else.
+	// Write of exactly the rest before it writes anything else. It does not keep frames.
 	TryWrite(frames []byte) (int, error)
 }
 
@@ -104,7 +108,8 @@ type Session interface {
 	// has ended: the transport stops reading (the core has closed the Conn or is about to).
 	Receive(frame []byte) error
 
-	// Pong reports the peer's answer to a ping of [Pinger].
+	// Pong reports the peer's answer to a ping of [Pinger]. It returns at once and does not call the Conn: it runs in
+	// the middle of a read.
 	Pong()
 
 	// Closed reports that the connection is gone. A nil error is an ordinary end.

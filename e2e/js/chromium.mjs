@@ -9,6 +9,8 @@ try {
   let done = 0;
   await new Promise((resolve, reject) => {
     page.on('pageerror', (err) => reject(new Error(`page error: ${err.stack}`)));
+    // A script that does not load raises no page error. Later on, scenarios provoke refusals.
+    page.on('response', (r) => planned < 0 && r.status() >= 400 && reject(new Error(`${r.status()} for ${r.url()}`)));
     page.on('crash', () => reject(new Error('the page crashed')));
     page.on('close', () => reject(new Error('the page was closed')));
     const start = async () => {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"math"
@@ -8,7 +9,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/fanfare-go/fanfare"
 )
@@ -113,7 +113,7 @@ func (a *app) createRoom(w http.ResponseWriter, r *http.Request, user string) {
 		a.showRooms(w, r, user, http.StatusUnprocessableEntity, problem)
 		return
 	}
-	id := roomID(name)
+	id := a.freeRoomID(name)
 	if err := a.store.addRoom(room{ID: id, Name: name}); err != nil {
 		a.logger.ErrorContext(r.Context(), "room not stored", "room", id, "err", err)
 		a.problem(w, r, http.StatusInternalServerError, "The room could not be saved.")
@@ -122,24 +122,24 @@ func (a *app) createRoom(w http.ResponseWriter, r *http.Request, user string) {
 	http.Redirect(w, r, "/rooms/"+id, http.StatusSeeOther)
 }
 
-// roomID makes a word for URLs and channels of a name: no colon, which would be another segment of the channel. Letters
-// outside of ASCII become numbers, so that different names do not meet.
-func roomID(name string) string {
-	var b strings.Builder
-	for _, r := range strings.ToLower(name) {
-		switch {
-		case 'a' <= r && r <= 'z' || '0' <= r && r <= '9':
-			b.WriteRune(r)
-		case r < utf8.RuneSelf:
-			b.WriteByte('-')
-		default:
-			fmt.Fprintf(&b, "%x", r)
+// freeRoomID returns the id of the room with this name, or a new one.
+func (a *app) freeRoomID(name string) string {
+	base := roomID(name)
+	id := base
+	for n := 2; ; n++ {
+		if r, taken := a.store.room(id); !taken || strings.EqualFold(r.Name, name) {
+			return id
 		}
+		id = fmt.Sprintf("%s-%d", base, n)
 	}
-	if id := strings.Trim(b.String(), "-"); id != "" {
-		return id
-	}
-	return fmt.Sprintf("room-%x", name)
+}
+
+// roomID makes a word for URLs and channels of a name: no colon, which would begin another segment of the channel.
+func roomID(name string) string {
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	})
+	return cmp.Or(strings.Join(words, "-"), "room")
 }
 
 type roomPage struct {

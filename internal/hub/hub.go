@@ -11,25 +11,25 @@ import (
 const shardCount = 64
 
 // Hub is a sharded map from channel to room. It is safe for concurrent use. Its locks are leaves: nothing is called while
-// one is held, but for the constructor of a room.
-type Hub[R any] struct {
+// one is held, but for the constructor of a room, which must return a different value each time.
+type Hub[R comparable] struct {
 	seed   maphash.Seed
 	make   func(channel string) R
 	shards [shardCount]shard[R]
 }
 
-type shard[R any] struct {
+type shard[R comparable] struct {
 	mu    sync.RWMutex // guards below
 	rooms map[string]*entry[R]
 }
 
-type entry[R any] struct {
+type entry[R comparable] struct {
 	room R
 	refs int
 }
 
 // New returns an empty hub that makes rooms with the given function.
-func New[R any](makeRoom func(channel string) R) *Hub[R] {
+func New[R comparable](makeRoom func(channel string) R) *Hub[R] {
 	return &Hub[R]{seed: maphash.MakeSeed(), make: makeRoom}
 }
 
@@ -79,21 +79,21 @@ func (h *Hub[R]) Release(channel string) (idle bool) {
 	return e.refs == 0
 }
 
-// Idle reports whether the room is in the hub and nobody holds it.
-func (h *Hub[R]) Idle(channel string) bool {
+// Idle reports whether this very room is in the hub and nobody holds it. The channel may have another room by now.
+func (h *Hub[R]) Idle(channel string, room R) bool {
 	s := h.shard(channel)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	e := s.rooms[channel]
-	return e != nil && e.refs == 0
+	return e != nil && e.room == room && e.refs == 0
 }
 
-// Remove takes a room out, unless somebody holds it again.
-func (h *Hub[R]) Remove(channel string) {
+// Remove takes this very room out, unless somebody holds it again.
+func (h *Hub[R]) Remove(channel string, room R) {
 	s := h.shard(channel)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.rooms[channel]; e != nil && e.refs == 0 {
+	if e := s.rooms[channel]; e != nil && e.room == room && e.refs == 0 {
 		delete(s.rooms, channel)
 	}
 }

@@ -3,6 +3,7 @@ package websocket
 import (
 	"crypto/tls"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +12,9 @@ import (
 // maxHeld bounds the control frames that wait for the rest of a data frame. Above it the earlier ones are forgotten:
 // a peer must only see its latest ping answered (RFC 6455 5.5.3).
 const maxHeld = 1024
+
+// maxPiece is how much is written with one timeout.
+const maxPiece = 16 << 10
 
 // wire is the hijacked connection, seen by the library through Read, Write and Close, and by [conn] through send and
 // TryWrite. It keeps frames whole: a control frame of the library never cuts into a data frame that is partly written,
@@ -24,7 +28,7 @@ type wire struct {
 	ended atomic.Bool // a read has failed
 
 	mu     sync.Mutex // serialises writes, held for at most timeout; guards below
-	rest   []byte     // what is missing of the frame that TryWrite had to cut
+	rest   []byte     // what is missing of the frames that are being written, or that TryWrite had to cut; shared, read-only
 	held   []byte     // control frames that wait for rest
 	sealed bool       // a close frame was written
 	broken error      // why nothing can be written any more
@@ -76,20 +80,27 @@ func (w *wire) Write(p []byte) (int, error) {
 // stays away too. The caller holds mu.
 func (w *wire) seal(frame []byte) error {
 	w.sealed = true
-	last := append(w.rest, frame...)
+	last := slices.Concat(w.rest, frame)
 	w.rest, w.held = nil, nil
 	return w.transmit(last)
 }
 
-// send writes whole frames, or the rest of one and whole frames after it.
+// send writes whole frames, or the rest of one and whole frames after it. It writes in pieces, each with the timeout: a
+// peer that is slow but alive gets a large frame whole. Between pieces the library may write, and finds that it must wait.
 func (w *wire) send(frames []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for w.rest = frames; len(w.rest) > 0 && !w.sealed; {
+		piece := w.rest[:min(len(w.rest), maxPiece)]
+		if err := w.transmit(piece); err != nil {
+			return err
+		}
+		w.rest = w.rest[len(piece):]
+		w.mu.Unlock()
+		w.mu.Lock()
+	}
 	if w.sealed {
 		return net.ErrClosed
-	}
-	if err := w.transmit(frames); err != nil {
-		return err
 	}
 	w.rest = nil
 	if held := w.held; held != nil {

@@ -23,7 +23,7 @@ export const recovering = {
     await t.away(() => t.publish(sub.channel, ...numbers(3, 12)));
     equal((await client.seen.next('connecting')).code, 1, 'transport closed');
     const back = await sub.seen.next('subscribed');
-    equal(flags(back), [true, true, true], 'subscribed');
+    equal([...flags(back), back.streamPosition.offset], [true, true, true, 2], 'subscribed, from its own position');
     await t.publish(sub.channel, 13);
     equal(await sub.seen.data(11), numbers(3, 13), 'data');
     equal(sub.seen.all('publication').map((p) => p.offset), numbers(1, 13), 'offsets');

@@ -1,0 +1,316 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/fanfare-go/fanfare"
+	"github.com/stretchr/testify/require"
+)
+
+// fixture is the whole app behind a real server, and a browser that may be logged in.
+type fixture struct {
+	t   *testing.T
+	app *app
+	url string
+	*http.Client
+}
+
+func setup(t *testing.T) *fixture {
+	t.Helper()
+	a, err := newApp(filepath.Join(t.TempDir(), "chat.jsonl"), time.Hour, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	srv := httptest.NewServer(a.handler())
+	f := &fixture{t: t, app: a, url: srv.URL, Client: browser(t)}
+	t.Cleanup(func() {
+		f.CloseIdleConnections()
+		require.NoError(t, a.node.Shutdown(context.Background()))
+		srv.Close()
+		require.NoError(t, a.store.close())
+	})
+	return f
+}
+
+// browser keeps cookies, and does not follow redirects, so that tests see them.
+func browser(t *testing.T) *http.Client {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	return &http.Client{
+		Jar:           jar,
+		Transport:     &http.Transport{},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+type answer struct {
+	status   int
+	location string
+	body     string
+	header   http.Header
+}
+
+// send sends a request with the given header fields, "Name: value". A body makes it a form.
+func (f *fixture) send(method, path string, form url.Values, header ...string) answer {
+	f.t.Helper()
+	r, err := http.NewRequestWithContext(f.t.Context(), method, f.url+path, strings.NewReader(form.Encode()))
+	require.NoError(f.t, err)
+	if form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for _, h := range header {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Set(name, value)
+	}
+	resp, err := f.Do(r)
+	require.NoError(f.t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(f.t, err)
+	return answer{resp.StatusCode, resp.Header.Get("Location"), string(b), resp.Header}
+}
+
+const asScript = "Accept: application/json"
+
+func (f *fixture) login(name string) {
+	f.t.Helper()
+	a := f.send("POST", "/login", url.Values{"name": {name}})
+	require.Equal(f.t, http.StatusSeeOther, a.status, a.body)
+}
+
+func words(key, text string) url.Values { return url.Values{"key": {key}, "text": {text}} }
+
+// published returns the texts in the lobby's stream.
+func (f *fixture) published() (list []string) {
+	f.t.Helper()
+	h, err := f.app.node.History(f.t.Context(), "room:lobby", fanfare.HistoryQuery{Limit: -1})
+	require.NoError(f.t, err)
+	for _, p := range h.Publications {
+		var m message
+		require.NoError(f.t, json.Unmarshal(p.Data, &m))
+		list = append(list, m.Text)
+	}
+	return list
+}
+
+func (f *fixture) stored() (list []string) {
+	msgs, _ := f.app.store.after("lobby", 0, 100)
+	for _, m := range msgs {
+		list = append(list, m.Text)
+	}
+	return list
+}
+
+func TestLogin_IsRequired(t *testing.T) {
+	f := setup(t)
+	require.Equal(t, "/login?next=%2Frooms%2Flobby", f.send("GET", "/rooms/lobby", nil).location)
+	require.Equal(t, "/login?next=%2F", f.send("GET", "/", nil).location)
+	require.Equal(t, "/login", f.send("POST", "/rooms/lobby/messages", words("k", "hi")).location)
+	require.Equal(t, http.StatusUnauthorized, f.send("POST", "/rooms/lobby/messages", words("k", "hi"), asScript).status)
+	require.Equal(t, http.StatusUnauthorized, f.send("GET", "/rooms/lobby/messages?after=0", nil, asScript).status)
+	require.Equal(t, http.StatusUnauthorized, f.send("GET", "/rooms/lobby/people", nil, asScript).status)
+	require.Empty(t, f.stored())
+	require.Equal(t, http.StatusOK, f.send("GET", "/static/chat.js", nil).status, "the login page needs its style")
+}
+
+func TestLogin_CookieIsGuarded(t *testing.T) {
+	f := setup(t)
+	a := f.send("POST", "/login", url.Values{"name": {"Ada"}, "next": {"/rooms/lobby"}})
+	require.Equal(t, "/rooms/lobby", a.location)
+	cookie, err := http.ParseSetCookie(a.header.Get("Set-Cookie"))
+	require.NoError(t, err)
+	require.True(t, cookie.HttpOnly)
+	require.Equal(t, http.SameSiteLaxMode, cookie.SameSite)
+	require.Equal(t, "/", f.send("GET", "/login", nil).location, "who is logged in need not log in")
+}
+
+func TestLogin_BadName(t *testing.T) {
+	f := setup(t)
+	a := f.send("POST", "/login", url.Values{"name": {" \t"}})
+	require.Equal(t, http.StatusUnprocessableEntity, a.status)
+	require.Contains(t, a.body, "Please enter a name.")
+	require.Empty(t, a.header.Get("Set-Cookie"))
+}
+
+func TestOtherOrigins_AreRefused(t *testing.T) {
+	f := setup(t)
+	f.login("Ada")
+	for _, header := range []string{"Origin: https://evil.example", "Sec-Fetch-Site: cross-site", "Origin: null"} {
+		require.Equal(t, http.StatusForbidden, f.send("POST", "/rooms/lobby/messages", words("k", "hi"), header).status, header)
+		require.Equal(t, http.StatusForbidden, f.send("POST", "/logout", nil, header).status, header)
+	}
+	require.Empty(t, f.stored())
+	require.Equal(t, http.StatusSeeOther, f.send("POST", "/rooms/lobby/messages", words("k", "hi"), "Origin: "+f.url).status)
+}
+
+func TestPost_IsStoredAndPublished(t *testing.T) {
+	f := setup(t)
+	f.login("Ada")
+	a := f.send("POST", "/rooms/lobby/messages", words("k1", " <b>hi</b>\r\nthere "), asScript)
+	require.Equal(t, http.StatusOK, a.status)
+	var m message
+	require.NoError(t, json.Unmarshal([]byte(a.body), &m))
+	require.Equal(t, message{ID: 1, Room: "lobby", User: "Ada", Text: "<b>hi</b>\nthere", At: m.At, Key: "k1"}, m)
+	require.Equal(t, "/rooms/lobby#end", f.send("POST", "/rooms/lobby/messages", words("k2", "by form")).location)
+
+	// What was sent twice is there once.
+	require.Equal(t, a.body, f.send("POST", "/rooms/lobby/messages", words("k1", "<b>hi</b>\nthere"), asScript).body)
+	want := []string{"<b>hi</b>\nthere", "by form"}
+	require.Equal(t, want, f.stored())
+	require.Equal(t, want, f.published())
+
+	page := f.send("GET", "/rooms/lobby", nil)
+	require.Contains(t, page.body, "&lt;b&gt;hi&lt;/b&gt;")
+	require.NotContains(t, page.body, "<b>hi")
+}
+
+func TestPost_IsRefused(t *testing.T) {
+	f := setup(t)
+	f.login("Ada")
+	for name, row := range map[string]struct {
+		path   string
+		form   url.Values
+		status int
+	}{
+		"blank":        {"/rooms/lobby/messages", words("k", " \n "), http.StatusUnprocessableEntity},
+		"too long":     {"/rooms/lobby/messages", words("k", strings.Repeat("ä", maxTextLength+1)), http.StatusUnprocessableEntity},
+		"without key":  {"/rooms/lobby/messages", words("", "hi"), http.StatusUnprocessableEntity},
+		"huge":         {"/rooms/lobby/messages", words("k", strings.Repeat("x", 1<<17)), http.StatusBadRequest},
+		"unknown room": {"/rooms/nowhere/messages", words("k", "hi"), http.StatusNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, row.status, f.send("POST", row.path, row.form, asScript).status)
+		})
+	}
+	require.Empty(t, f.stored())
+	require.Empty(t, f.published())
+}
+
+func TestPost_PublishedByTheRetry(t *testing.T) {
+	f := setup(t)
+	f.login("Ada")
+	// Stored by a request that ended before it could publish.
+	m, err := f.app.store.addMessage(message{Room: "lobby", User: "Ada", Text: "hi", Key: "k"})
+	require.NoError(t, err)
+	a := f.send("POST", "/rooms/lobby/messages", words("k", "hi"), asScript)
+	require.Equal(t, http.StatusOK, a.status)
+	require.Equal(t, []string{"hi"}, f.published())
+	require.Equal(t, 1, m.ID)
+	require.Equal(t, []string{"hi"}, f.stored())
+}
+
+func TestPost_WithoutNodeAsksToTryAgain(t *testing.T) {
+	f := setup(t)
+	f.login("Ada")
+	require.NoError(t, f.app.node.Shutdown(t.Context()))
+	require.Equal(t, http.StatusServiceUnavailable, f.send("POST", "/rooms/lobby/messages", words("k", "hi"), asScript).status)
+	require.Equal(t, "/rooms/lobby#end", f.send("POST", "/rooms/lobby/messages", words("k", "hi")).location)
+	require.Equal(t, []string{"hi"}, f.stored())
+}
+
+func TestMessages_ByPage(t *testing.T) {
+	f := setup(t)
+	f.login("Ada")
+	read := func(query string) (list messageList) {
+		a := f.send("GET", "/rooms/lobby/messages?"+query, nil, asScript)
+		require.Equal(t, http.StatusOK, a.status)
+		require.NotContains(t, a.body, "null")
+		require.NoError(t, json.Unmarshal([]byte(a.body), &list))
+		return list
+	}
+	require.Empty(t, read("after=0").Messages)
+	for i := range maxCatchUp + 1 {
+		_, err := f.app.store.addMessage(message{Room: "lobby", User: "Ada", Text: "x", Key: string(rune('a' + i))})
+		require.NoError(t, err)
+	}
+	list := read("after=0")
+	require.Len(t, list.Messages, maxCatchUp)
+	require.True(t, list.More)
+	require.Equal(t, maxCatchUp+1, list.Last)
+	require.Len(t, read("after=200").Messages, 1)
+	require.Len(t, read("before=61").Messages, pageSize)
+	require.Equal(t, http.StatusBadRequest, f.send("GET", "/rooms/lobby/messages", nil, asScript).status)
+	require.Equal(t, http.StatusNotFound, f.send("GET", "/rooms/nowhere/messages?after=0", nil, asScript).status)
+}
+
+func TestRooms_Open(t *testing.T) {
+	f := setup(t)
+	f.login("Ada")
+	require.Equal(t, "/rooms/book-club", f.send("POST", "/rooms", url.Values{"name": {"Book club"}}).location)
+	require.Equal(t, "/rooms/book-club", f.send("POST", "/rooms", url.Values{"name": {"book CLUB"}}).location, "the same")
+	require.Equal(t, "/rooms/book-club-2", f.send("POST", "/rooms", url.Values{"name": {"Book-Club"}}).location)
+	require.Contains(t, f.send("GET", "/", nil).body, "Book club")
+	require.Equal(t, http.StatusOK, f.send("GET", "/rooms/book-club", nil).status)
+	require.Equal(t, http.StatusUnprocessableEntity, f.send("POST", "/rooms", url.Values{"name": {" "}}).status)
+	require.Equal(t, http.StatusNotFound, f.send("GET", "/rooms/nowhere", nil).status)
+}
+
+// dial opens a page's socket in a room, with the browser's cookies.
+func (f *fixture) dial(room string, header http.Header) (*websocket.Conn, error) {
+	f.t.Helper()
+	c, _, err := websocket.Dial(f.t.Context(), f.url+"/realtime/uni_websocket",
+		&websocket.DialOptions{HTTPClient: f.Client, HTTPHeader: header})
+	if err != nil {
+		return nil, err
+	}
+	f.t.Cleanup(func() { c.CloseNow() })
+	return c, c.Write(f.t.Context(), websocket.MessageText, []byte(`{"data":{"room":"`+room+`"}}`))
+}
+
+// closeCode reads until the connection is closed.
+func closeCode(t *testing.T, c *websocket.Conn) int {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for {
+		if _, _, err := c.Read(ctx); err != nil {
+			return int(websocket.CloseStatus(err))
+		}
+	}
+}
+
+func TestSocket_HasTheSessionOfThePage(t *testing.T) {
+	f := setup(t)
+	c, err := f.dial("lobby", nil)
+	require.NoError(t, err)
+	require.Equal(t, 4501, closeCode(t, c), "nobody is logged in")
+
+	f.login("Ada")
+	c, err = f.dial("nowhere", nil)
+	require.NoError(t, err)
+	require.Equal(t, 4504, closeCode(t, c))
+
+	_, err = f.dial("lobby", http.Header{"Origin": {"https://evil.example"}})
+	require.ErrorContains(t, err, "403")
+
+	c, err = f.dial("lobby", http.Header{"Origin": {f.url}})
+	require.NoError(t, err)
+	_, first, err := c.Read(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, string(first), `"room:lobby"`)
+	require.Equal(t, http.StatusOK, f.send("POST", "/rooms/lobby/messages", words("k", "hi"), asScript).status)
+	for pub := ""; !strings.Contains(pub, `"text":"hi"`); {
+		_, b, err := c.Read(t.Context()) // the join comes before
+		require.NoError(t, err)
+		pub = string(b)
+	}
+	var here struct{ People []person }
+	require.NoError(t, json.Unmarshal([]byte(f.send("GET", "/rooms/lobby/people", nil, asScript).body), &here))
+	require.Len(t, here.People, 1)
+	require.Equal(t, "Ada", here.People[0].User)
+
+	f.send("POST", "/logout", nil)
+	require.Equal(t, 4501, closeCode(t, c), "a logout ends the socket")
+	require.Equal(t, "/login?next=%2F", f.send("GET", "/", nil).location)
+}

@@ -1,0 +1,46 @@
+package fanfare
+
+// Residue is what a node holds on behalf of its clients. An idle node holds nothing.
+type Residue struct {
+	Clients, Users, Rooms, Members, Hooks, Goroutines int
+}
+
+// Residue counts. Members are those of the node's own presence.
+func (n *Node) Residue() Residue {
+	var r Residue
+	n.mu.RLock()
+	r.Clients, r.Users = len(n.clients), len(n.users)
+	n.mu.RUnlock()
+	n.hooks.mu.Lock()
+	r.Hooks = len(n.hooks.running)
+	n.hooks.mu.Unlock()
+	n.goroutines.mu.Lock()
+	r.Goroutines = n.goroutines.running
+	n.goroutines.mu.Unlock()
+	r.Rooms = n.hub.Len()
+	if p, ok := n.presence.(*MemoryPresence); ok {
+		for i := range p.shards {
+			s := &p.shards[i]
+			s.mu.RLock()
+			for _, c := range s.channels {
+				r.Members += len(c.members)
+			}
+			s.mu.RUnlock()
+		}
+	}
+	return r
+}
+
+// CommandsWaiting is how many commands wait in the client's queue.
+func (c *Client) CommandsWaiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.commands)
+}
+
+// QueuedBytes is how much is queued for the client.
+func (c *Client) QueuedBytes() int {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.queue.Bytes()
+}
