@@ -33,7 +33,6 @@ type recoveryRow struct {
 	top     int
 	request string
 	want    string // in both, E is the epoch
-	live    bool   // whether publications follow
 }
 
 func (row recoveryRow) run(t *testing.T, options fanfare.ChannelOptions, change ...func(*fanfare.Config)) {
