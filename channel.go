@@ -30,7 +30,7 @@ const (
 	RecoveryStream
 	// RecoveryCache sends only the newest publication.
 	RecoveryCache
-	// RecoveryOnRequest is RecoveryStream for the subscriptions that ask for it.
+	// RecoveryOnRequest is RecoveryStream for the subscriptions that ask for it. Those that the server makes cannot ask.
 	RecoveryOnRequest
 	// RecoveryOff never recovers.
 	RecoveryOff

@@ -2,14 +2,12 @@ package fanfare
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/fanfare-go/fanfare/internal/protocol"
 	"github.com/fanfare-go/fanfare/transport"
@@ -53,11 +51,16 @@ type Client struct {
 	commands     []queuedCommand
 	commandBytes int
 	running      bool // the runner lives
-	closing      *Disconnect
-	torn         bool // the session's Closed was called
-	subs         map[string]*subscription
-	cutOffs      map[string]cutOff // recent losses of position, by channel
-	clock        clientClock
+
+	authenticated bool // Authenticate returned: Disconnected is owed
+	isConnected   bool // the connect reply was queued
+	isRefused     bool // the connect was answered with an error
+	closing       *Disconnect
+	torn          bool // the session's Closed was called
+
+	subs    map[string]*subscription
+	cutOffs map[string]cutOff // recent losses of position, by channel
+	clock   clientClock
 }
 
 // State returns what [Identity.State] was, or nil.
@@ -110,7 +113,7 @@ func (c *Client) Send(data []byte) error {
 func (c *Client) connected() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.closing == nil && c.clock.connected
+	return c.closing == nil && c.isConnected
 }
 
 // Disconnect closes the connection; nil is [DisconnectForce]. It returns at once.
@@ -256,7 +259,7 @@ func (c *Client) tearDown(d *Disconnect, gone bool) {
 	n.removeClient(c)
 	goodbye.Wait()
 	c.mu.Lock()
-	authenticated, connected := c.clock.authenticated, c.clock.connected
+	authenticated, connected := c.authenticated, c.isConnected
 	c.mu.Unlock()
 	if o := n.config.Observer; o != nil && connected {
 		o.Disconnected(c.info.Name, d.Code)
@@ -289,10 +292,13 @@ func (c *Client) logEnd(d *Disconnect) {
 // sayGoodbye writes what is queued and closes the connection with code and reason.
 func (c *Client) sayGoodbye(d *Disconnect, gone bool) {
 	discard := gone || d.Code == DisconnectSlow.Code || d.Code == DisconnectWriteError.Code
-	code, reason := d.Code, closeReason(d.Reason)
+	code, reason := d.Code, transport.CloseReason(d.Reason)
 	if code != 0 && (code < 3000 || code > 4999) {
 		c.node.log.Error("disconnect code is not between 3000 and 4999", slog.Uint64("code", uint64(code)), slog.String("client", c.id))
 		code, reason = DisconnectInternal.Code, DisconnectInternal.Reason
+	}
+	if code == 0 {
+		reason = ""
 	}
 	if discard {
 		c.discardQueue()
@@ -311,31 +317,11 @@ func (c *Client) sayGoodbye(d *Disconnect, gone bool) {
 		timeout.Stop()
 	}
 	if gone || d.Code == DisconnectWriteError.Code {
-		code, reason = 0, ""
+		code, reason = 0, "" // there is nobody to tell
 	}
 	if err := c.out.conn.Close(code, reason); err != nil {
 		c.node.log.Debug("close failed", slog.String("client", c.id), slog.Any("err", err))
 	}
-}
-
-// closeReason makes a reason fit for a close frame (spec 8.1): not empty, or JavaScript clients come back after a terminal
-// code; not over 123 bytes, or the frame cannot be written; not JSON, or JavaScript clients take it apart.
-func closeReason(reason string) string {
-	const limit = 123
-	if reason == "" {
-		return "disconnect"
-	}
-	if json.Valid([]byte(reason)) {
-		reason = "reason: " + reason
-	}
-	if len(reason) > limit {
-		cut := limit
-		for cut > 0 && !utf8.RuneStart(reason[cut]) {
-			cut--
-		}
-		reason = reason[:cut]
-	}
-	return reason
 }
 
 // asDisconnect returns the disconnect in err, if there is one.

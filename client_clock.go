@@ -11,13 +11,10 @@ import (
 type clientClock struct {
 	timer *time.Timer
 
-	authenticated bool // Authenticate returned: Disconnected is owed
-	connected     bool
-	isRefused     bool
-
 	connectBy time.Time // stale, or refused, if not connected by then
 	pingAt    time.Time
 	pongBy    time.Time // a pong is awaited
+	spared    bool      // and was awaited longer, see clientClock.paused
 	expireAt  time.Time // the connection's expiry; zero is never
 	subsAt    time.Time // the earliest expiry of a subscription
 	grace     time.Duration
@@ -57,10 +54,12 @@ func (k *clientClock) stop() {
 	}
 }
 
-func (k *clientClock) refused(until time.Time) {
-	k.isRefused = true
-	k.connectBy = until
-	k.set()
+// paused prolongs the wait for a pong, once, if the timer comes so late that the process itself must have been paused: the
+// pong may have come meanwhile and wait to be read, on this connection as on every other.
+func (k *clientClock) paused(now time.Time, pongTimeout time.Duration) {
+	if !k.spared && now.Sub(k.pongBy) > pongTimeout/2 {
+		k.pongBy, k.spared = now.Add(pongTimeout), true
+	}
 }
 
 // startWaiting arms the clock of a new connection: it must say something soon.
@@ -79,7 +78,7 @@ func (c *Client) startClock(expireAt time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := &c.clock
-	k.connected = true
+	c.isConnected = true
 	k.connectBy = time.Time{}
 	if c.node.config.PingInterval > 0 {
 		// Spread over half an interval, so that clients that came together are not pinged together (spec 7).
@@ -120,7 +119,7 @@ func (c *Client) pong() bool {
 	if c.clock.pongBy.IsZero() {
 		return false
 	}
-	c.clock.pongBy = time.Time{}
+	c.clock.pongBy, c.clock.spared = time.Time{}, false
 	c.clock.set()
 	return true
 }
@@ -135,10 +134,13 @@ func (c *Client) tick() {
 		return
 	}
 	k := &c.clock
+	if due(k.pongBy) {
+		k.paused(now, c.node.config.PongTimeout)
+	}
 	var end *Disconnect
 	switch {
-	case due(k.connectBy) && k.isRefused:
-		end = &Disconnect{}
+	case due(k.connectBy) && c.isRefused:
+		end = disconnectRefused
 	case due(k.connectBy):
 		end = DisconnectStale
 	case due(k.pongBy):

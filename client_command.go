@@ -1,14 +1,12 @@
 package fanfare
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/fanfare-go/fanfare/internal/protocol"
-	"github.com/fanfare-go/fanfare/transport"
 )
 
 // queuedCommand is a command that waits for its turn, or, with a problem, the protocol error that ends the connection.
@@ -30,7 +28,7 @@ func (c *Client) enqueue(q queuedCommand) error {
 	switch {
 	case c.closing != nil:
 		return ErrClosed
-	case c.clock.isRefused:
+	case c.isRefused:
 		return nil // its connect was answered with an error: nothing of it is answered any more (spec 4, rule 9)
 	}
 	c.commands = append(c.commands, q)
@@ -230,217 +228,4 @@ func (c *Client) settled(channel string) *subscription {
 		return nil
 	}
 	return s
-}
-
-func (c *Client) unsubscribe(cmd *protocol.Command) outcome {
-	channel := cmd.Unsubscribe.Channel
-	if channel == "" {
-		return refusal(DisconnectBadRequest)
-	}
-	c.mu.Lock()
-	s := c.subs[channel]
-	c.mu.Unlock()
-	if s != nil {
-		c.endSubscription(s, unsubscribedByClient, "client unsubscribed")
-	}
-	return outcome{reply: &protocol.Reply{Unsubscribe: &protocol.UnsubscribeResult{}}}
-}
-
-func (c *Client) publish(cmd *protocol.Command) outcome {
-	req := cmd.Publish
-	d, p, err := c.target(req.Channel)
-	if err != nil {
-		return refusal(err)
-	}
-	if req.Type != 0 {
-		return refusal(ErrNotAvailable)
-	}
-	o := &d.options
-	if err := c.admit(req.Channel, o.AllowPublish, o.Publish != nil); err != nil {
-		return refusal(err)
-	}
-	data, ok := c.decodePayload(o.Payload, req.Data)
-	if !ok || len(data) > c.node.config.MaxPublicationSize {
-		return refusal(ErrBadRequest)
-	}
-	if o.Publish != nil {
-		r := &PublishRequest{params: p, Client: c, Channel: req.Channel, Data: data}
-		reply, err := callHook(c.ctx, c, "Publish", req.Channel, func(ctx context.Context) (PublishReply, error) { return o.Publish(ctx, r) }, nil)
-		if err != nil {
-			return refusal(err)
-		}
-		if reply.Data != nil {
-			data = reply.Data
-		}
-		if reply.Handled {
-			return outcome{reply: &protocol.Reply{Publish: &protocol.PublishResult{}}}
-		}
-	}
-	var chanInfo []byte
-	if s := c.settled(req.Channel); s != nil {
-		chanInfo = s.channelInfo
-	}
-	info := c.clientInfo(chanInfo)
-	ctx, cancel := context.WithTimeout(c.ctx, c.node.config.HookTimeout)
-	defer cancel()
-	if _, err := c.node.publish(ctx, d, req.Channel, data, publishOptions{info: &info}); err != nil {
-		return refusal(err)
-	}
-	return outcome{reply: &protocol.Reply{Publish: &protocol.PublishResult{}}}
-}
-
-// decodePayload turns what a client published into the channel's kind of data.
-func (c *Client) decodePayload(kind Payload, raw protocol.Raw) ([]byte, bool) {
-	if c.info.Encoding != transport.JSON {
-		return raw, true // checked by Node.publish
-	}
-	switch kind {
-	case PayloadText:
-		text, ok := protocol.DecodeString(raw)
-		return []byte(text), ok
-	case PayloadBinary:
-		return nil, false
-	}
-	return raw, raw != nil
-}
-
-func (c *Client) presence(cmd *protocol.Command) outcome {
-	channel := cmd.Presence.Channel
-	if err := c.mayReadPresence(channel, false); err != nil {
-		return refusal(err)
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.node.config.HookTimeout)
-	defer cancel()
-	members, err := c.node.presence.Members(ctx, channel)
-	if err != nil {
-		return refusal(err)
-	}
-	if size := presenceBytes(members); size > c.node.config.MaxQueueSize/2 {
-		return refusal(ErrLimitExceeded) // the reply would throw the client out; it can ask for the counts
-	}
-	result := &protocol.PresenceResult{Presence: make(map[string]*protocol.ClientInfo, len(members))}
-	for i := range members {
-		result.Presence[members[i].Client] = wireInfo(&members[i])
-	}
-	return outcome{reply: &protocol.Reply{Presence: result}}
-}
-
-func presenceBytes(members []ClientInfo) int {
-	const overhead = 128 // ids are written twice, and field names
-	n := 0
-	for i := range members {
-		n += len(members[i].User) + len(members[i].ConnInfo) + len(members[i].ChanInfo) + overhead
-	}
-	return n
-}
-
-func (c *Client) presenceStats(cmd *protocol.Command) outcome {
-	channel := cmd.PresenceStats.Channel
-	if err := c.mayReadPresence(channel, true); err != nil {
-		return refusal(err)
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.node.config.HookTimeout)
-	defer cancel()
-	stats, err := c.node.presence.Stats(ctx, channel)
-	if err != nil {
-		return refusal(err)
-	}
-	return outcome{reply: &protocol.Reply{PresenceStats: &protocol.PresenceStatsResult{
-		NumClients: uint32(stats.Clients), NumUsers: uint32(stats.Users)}}}
-}
-
-func (c *Client) mayReadPresence(channel string, stats bool) error {
-	d, p, err := c.target(channel)
-	if err != nil {
-		return err
-	}
-	o := &d.options
-	if !o.Presence {
-		return ErrNotAvailable
-	}
-	if err := c.admit(channel, o.AllowPresence, o.ReadPresence != nil); err != nil || o.ReadPresence == nil {
-		return err
-	}
-	r := &PresenceRequest{params: p, Client: c, Channel: channel, Stats: stats}
-	_, err = callHook(c.ctx, c, "ReadPresence", channel, func(ctx context.Context) (struct{}, error) { return struct{}{}, o.ReadPresence(ctx, r) }, nil)
-	return err
-}
-
-func (c *Client) history(cmd *protocol.Command) outcome {
-	req := cmd.History
-	d, p, err := c.target(req.Channel)
-	if err != nil {
-		return refusal(err)
-	}
-	o := &d.options
-	if !o.keepsHistory() {
-		return refusal(ErrNotAvailable)
-	}
-	q := HistoryQuery{Limit: int(req.Limit), Reverse: req.Reverse}
-	if limit := c.node.config.MaxHistoryRead; q.Limit < 0 || q.Limit > limit {
-		q.Limit = limit
-	}
-	if req.Since != nil {
-		q.Since = &Position{req.Since.Offset, req.Since.Epoch}
-		if req.Reverse && req.Since.Offset == 0 {
-			return refusal(ErrBadRequest)
-		}
-	}
-	if err := c.admit(req.Channel, o.AllowHistory, o.ReadHistory != nil); err != nil {
-		return refusal(err)
-	}
-	if o.ReadHistory != nil {
-		r := &HistoryRequest{params: p, Client: c, Channel: req.Channel, Query: q}
-		_, err := callHook(c.ctx, c, "ReadHistory", req.Channel, func(ctx context.Context) (struct{}, error) { return struct{}{}, o.ReadHistory(ctx, r) }, nil)
-		if err != nil {
-			return refusal(err)
-		}
-	}
-	if o.Payload == PayloadBinary && c.info.Encoding == transport.JSON {
-		return refusal(ErrNotAvailable)
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.node.config.HookTimeout)
-	defer cancel()
-	result, err := c.node.broker.History(ctx, req.Channel, q)
-	if err != nil {
-		return refusal(err)
-	}
-	if q.Since != nil && q.Since.Epoch != "" && q.Since.Epoch != result.Epoch {
-		return refusal(ErrUnrecoverablePosition)
-	}
-	if payloadBytes(result.Publications) > c.node.config.MaxQueueSize/2 {
-		// The reply would throw the client out; a smaller page fits.
-		return refusal(ErrLimitExceeded)
-	}
-	return outcome{reply: &protocol.Reply{History: &protocol.HistoryResult{
-		Publications: c.wirePublications(o.Payload, result.Publications), Epoch: result.Epoch, Offset: result.Offset}}}
-}
-
-func (c *Client) rpc(cmd *protocol.Command) outcome {
-	fn, any := c.node.method(cmd.RPC.Method)
-	switch {
-	case !any:
-		return refusal(ErrNotAvailable)
-	case fn == nil:
-		return refusal(ErrMethodNotFound)
-	}
-	r := &RPCRequest{Client: c, Method: cmd.RPC.Method, Data: cmd.RPC.Data}
-	data, err := callHook(c.ctx, c, "RPC "+cmd.RPC.Method, "", func(ctx context.Context) ([]byte, error) { return fn(ctx, r) }, nil)
-	if err == nil {
-		err = c.payload("rpc reply", data)
-	}
-	if err != nil {
-		return refusal(err)
-	}
-	return outcome{reply: &protocol.Reply{RPC: &protocol.RPCResult{Data: data}}}
-}
-
-func (c *Client) message(cmd *protocol.Command) outcome {
-	fn := c.node.config.Message
-	if fn == nil {
-		return refusal(DisconnectNotAvailable)
-	}
-	r := &MessageRequest{Client: c, Data: cmd.Send.Data}
-	_, err := callHook(c.ctx, c, "Message", "", func(ctx context.Context) (struct{}, error) { return struct{}{}, fn(ctx, r) }, nil)
-	return outcome{err: err}
 }

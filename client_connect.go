@@ -13,13 +13,9 @@ import (
 	"github.com/fanfare-go/fanfare/internal/protocol"
 )
 
-const (
-	// refusedLinger is how long a refused client may take to close the connection by itself, as clients do, before it is
-	// dropped (spec 4, rule 9).
-	refusedLinger = time.Second
-	// maxTTL is the longest time to live that clients are told (spec 15.2).
-	maxTTL = 365 * 24 * time.Hour
-)
+// refusedLinger is how long a refused client may take to close the connection by itself, as clients do, before it is dropped
+// (spec 4, rule 9).
+const refusedLinger = time.Second
 
 // connect executes the connect command. Nothing else of the client runs meanwhile.
 func (c *Client) connect(id uint32, req *protocol.ConnectRequest, began time.Time) {
@@ -71,7 +67,7 @@ func (c *Client) authenticate(req *protocol.ConnectRequest) (Identity, error) {
 	gone := c.closing != nil
 	if !gone {
 		c.identity.Store(&identity)
-		c.clock.authenticated = true
+		c.authenticated = true
 	}
 	c.mu.Unlock()
 	if gone {
@@ -259,7 +255,9 @@ func (c *Client) refuse(id uint32, began time.Time, err error) {
 			c.mu.Lock()
 			c.commands, c.commandBytes = nil, 0
 			c.space.Broadcast()
-			c.clock.refused(time.Now().Add(refusedLinger))
+			c.isRefused = true
+			c.clock.connectBy = time.Now().Add(refusedLinger)
+			c.clock.set()
 			c.mu.Unlock()
 		}
 	}
@@ -277,46 +275,4 @@ func unidirectionalRefusal(e *Error) *Disconnect {
 		return DisconnectPermissionDenied
 	}
 	return DisconnectInternal
-}
-
-// refresh executes the refresh command (spec 5.9).
-func (c *Client) refresh(cmd *protocol.Command) outcome {
-	fn := c.node.config.Refresh
-	c.mu.Lock()
-	expires := !c.clock.expireAt.IsZero()
-	c.mu.Unlock()
-	switch {
-	case cmd.Refresh.Token == "":
-		return refusal(DisconnectBadRequest)
-	case fn == nil && expires:
-		return refusal(DisconnectBadRequest)
-	case fn == nil:
-		return refusal(ErrNotAvailable)
-	}
-	r := &RefreshRequest{Client: c, Token: cmd.Refresh.Token}
-	reply, err := callHook(c.ctx, c, "Refresh", "", func(ctx context.Context) (RefreshReply, error) { return fn(ctx, r) }, nil)
-	switch {
-	case err != nil && isExpiry(err):
-		return refusal(DisconnectExpired)
-	case err != nil:
-		return refusal(err)
-	case !reply.ExpireAt.IsZero() && !reply.ExpireAt.After(time.Now()):
-		return refusal(DisconnectExpired)
-	}
-	c.setExpiry(reply.ExpireAt)
-	result := &protocol.RefreshResult{}
-	if !reply.ExpireAt.IsZero() {
-		result.Expires, result.TTL = true, ttl(reply.ExpireAt)
-	}
-	return outcome{reply: &protocol.Reply{Refresh: result}}
-}
-
-func isExpiry(err error) bool {
-	e, ok := errors.AsType[*Error](err)
-	return ok && (e.Code == ErrTokenExpired.Code || e.Code == ErrExpired.Code)
-}
-
-// ttl is the time until at in seconds, as clients are told it: at least 1, or Python clients fail (spec 18).
-func ttl(at time.Time) uint32 {
-	return uint32(max(1, min(time.Until(at), maxTTL)/time.Second))
 }

@@ -359,43 +359,16 @@ func (c *Client) abandon(s *subscription) {
 	c.withdraw(s, unsubscribedByDisconnect, "subscribe failed")
 }
 
-// subRefresh executes the sub_refresh command (spec 5.10).
-func (c *Client) subRefresh(cmd *protocol.Command) outcome {
-	req := cmd.SubRefresh
-	if req.Channel == "" {
+func (c *Client) unsubscribe(cmd *protocol.Command) outcome {
+	channel := cmd.Unsubscribe.Channel
+	if channel == "" {
 		return refusal(DisconnectBadRequest)
 	}
-	s := c.settled(req.Channel)
-	if s == nil {
-		return refusal(ErrPermissionDenied)
-	}
-	fn := s.declared.options.SubRefresh
 	c.mu.Lock()
-	expires := !s.expireAt.IsZero()
+	s := c.subs[channel]
 	c.mu.Unlock()
-	switch {
-	case req.Type != 0:
-		return refusal(ErrNotAvailable)
-	case req.Token == "":
-		return refusal(ErrBadRequest)
-	case fn == nil || s.server || !expires:
-		return refusal(DisconnectBadRequest)
+	if s != nil {
+		c.endSubscription(s, unsubscribedByClient, "client unsubscribed")
 	}
-	r := &SubRefreshRequest{params: s.params, Client: c, Channel: req.Channel, Token: req.Token}
-	reply, err := callHook(c.ctx, c, "SubRefresh", req.Channel, func(ctx context.Context) (SubRefreshReply, error) { return fn(ctx, r) }, nil)
-	if err != nil && isExpiry(err) || err == nil && !reply.ExpireAt.IsZero() && !reply.ExpireAt.After(time.Now()) {
-		// First the end, then the error: the client subscribes again, learns that its token has expired, and gets a new
-		// one. The error alone would end the subscription for good; no error would make it unlimited.
-		c.expireSubscription(s)
-		return refusal(ErrTokenExpired)
-	}
-	if err != nil {
-		return refusal(err)
-	}
-	c.setSubscriptionExpiry(s, reply.ExpireAt)
-	result := &protocol.SubRefreshResult{}
-	if !reply.ExpireAt.IsZero() {
-		result.Expires, result.TTL = true, ttl(reply.ExpireAt)
-	}
-	return outcome{reply: &protocol.Reply{SubRefresh: result}}
+	return outcome{reply: &protocol.Reply{Unsubscribe: &protocol.UnsubscribeResult{}}}
 }

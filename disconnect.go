@@ -22,6 +22,10 @@ func (d *Disconnect) Is(target error) bool {
 	return ok && t.Code == d.Code
 }
 
+// disconnectRefused ends a connection whose connect was answered with an error, if the client does not end it itself: it
+// knows already, so it is told nothing more.
+var disconnectRefused = &Disconnect{0, "connect refused"}
+
 // The disconnects that the client protocol defines (spec 9.3).
 var (
 	// DisconnectClosed marks in notices that the peer went away by itself. It is never sent.

@@ -1,5 +1,7 @@
 package fanfare
 
+import "time"
+
 // Residue is what a node holds on behalf of its clients. An idle node holds nothing.
 type Residue struct {
 	Clients, Users, Rooms, Members, Hooks, Goroutines int
@@ -43,4 +45,14 @@ func (c *Client) QueuedBytes() int {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	return c.out.queue.Bytes()
+}
+
+// Pause makes the client's clock believe that the process stood still for d and has just gone on.
+func (c *Client) Pause(d time.Duration) {
+	c.mu.Lock()
+	if !c.clock.pongBy.IsZero() {
+		c.clock.pongBy = c.clock.pongBy.Add(-d)
+	}
+	c.mu.Unlock()
+	c.tick()
 }

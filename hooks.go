@@ -63,7 +63,9 @@ type MessageRequest struct {
 // DisconnectNotice tells that a connection ended.
 type DisconnectNotice struct {
 	Client *Client
-	// Disconnect is why. [DisconnectClosed] means that the peer went away.
+	// Disconnect is why. [DisconnectClosed] means that the peer went away. Code 0, "connect refused", means that the
+	// connection was never there for the client: after Authenticate had accepted it the connect failed, on a
+	// subscription that the server was to make for instance.
 	Disconnect *Disconnect
 }
 

@@ -2,21 +2,16 @@ package fanfare
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/fanfare-go/fanfare/internal/hub"
 	"github.com/fanfare-go/fanfare/internal/pattern"
-	"github.com/fanfare-go/fanfare/internal/protocol"
 	"github.com/fanfare-go/fanfare/transport"
 )
 
@@ -183,118 +178,6 @@ func (n *Node) declared(channel string) (*declaration, error) {
 	return d, nil
 }
 
-type publishOptions struct {
-	info           *ClientInfo
-	tags           map[string]string
-	idempotencyKey string
-}
-
-// PublishOption is a choice for one [Node.Publish].
-type PublishOption func(*publishOptions)
-
-// WithIdempotencyKey makes a repeated publish to the channel return the position of the first one, without storing or
-// sending anything, for [Config.IdempotencyTTL]: a publish whose outcome is not known can be repeated.
-func WithIdempotencyKey(key string) PublishOption {
-	return func(o *publishOptions) { o.idempotencyKey = key }
-}
-
-// WithTags adds properties to a publication. The map must not be changed afterwards.
-func WithTags(tags map[string]string) PublishOption {
-	return func(o *publishOptions) { o.tags = tags }
-}
-
-// Publish sends data to everybody who watches the channel, and stores it if the channel has history. It returns when the
-// broker has it, with its position; it never waits for readers. The data must not be changed afterwards.
-//
-// It returns [ErrUnknownChannel] for an undeclared channel, [ErrBadPayload] for data that is not of the channel's kind,
-// [ErrTooLarge] over [Config.MaxPublicationSize], and [ErrClosed] after [Node.Shutdown]. Permissions guard clients, not
-// the app. After another error the publication may have been stored all the same: use [WithIdempotencyKey] to repeat.
-func (n *Node) Publish(ctx context.Context, channel string, data []byte, opts ...PublishOption) (Position, error) {
-	d, err := n.declared(channel)
-	if err != nil {
-		return Position{}, err
-	}
-	var o publishOptions
-	for _, opt := range opts {
-		opt(&o)
-	}
-	p, err := n.publish(ctx, d, channel, data, o)
-	if err != nil {
-		if _, told := errors.AsType[*Error](err); !told && !errors.Is(err, ErrBadPayload) && !errors.Is(err, ErrTooLarge) {
-			err = fmt.Errorf("fanfare: publish to %q: %w", channel, err)
-		}
-	}
-	return p, err
-}
-
-func (n *Node) publish(ctx context.Context, d *declaration, channel string, data []byte, o publishOptions) (Position, error) {
-	if n.ctx.Err() != nil {
-		return Position{}, ErrClosed
-	}
-	if len(channel) > n.config.MaxChannelLength {
-		return Position{}, fmt.Errorf("fanfare: channel name of %d bytes: %w", len(channel), ErrBadRequest)
-	}
-	if len(data) > n.config.MaxPublicationSize {
-		return Position{}, fmt.Errorf("%w: %d bytes for channel %q", ErrTooLarge, len(data), channel)
-	}
-	switch {
-	case d.options.Payload == PayloadJSON && !protocol.ValidPayload(data):
-		return Position{}, fmt.Errorf("%w: not JSON, for channel %q", ErrBadPayload, channel)
-	case d.options.Payload == PayloadText && !utf8.Valid(data):
-		return Position{}, fmt.Errorf("%w: not UTF-8, for channel %q", ErrBadPayload, channel)
-	}
-	store := StoreOptions{History: d.options.History}
-	if o.idempotencyKey != "" {
-		store.IdempotencyKey, store.IdempotencyTTL = o.idempotencyKey, n.config.IdempotencyTTL
-	}
-	return n.broker.Publish(ctx, channel, &Publication{Data: data, Info: o.info, Tags: o.tags}, store)
-}
-
-// publishMembership sends a join or leave. It may be lost (spec 13), so errors are only logged.
-func (n *Node) publishMembership(channel string, m Membership) {
-	ctx, cancel := context.WithTimeout(context.Background(), n.config.HookTimeout)
-	defer cancel()
-	if err := n.broker.PublishMembership(ctx, channel, m); err != nil {
-		n.log.Warn("join or leave not published", slog.String("channel", channel), slog.Any("err", err))
-	}
-}
-
-// Presence returns who is subscribed to the channel now, in no particular order. It returns [ErrUnknownChannel] for an
-// undeclared channel, and [ErrPresenceDisabled] for one that does not keep it.
-func (n *Node) Presence(ctx context.Context, channel string) ([]ClientInfo, error) {
-	if err := n.keepsPresence(channel); err != nil {
-		return nil, err
-	}
-	members, err := n.presence.Members(ctx, channel)
-	if err != nil {
-		return nil, fmt.Errorf("fanfare: presence of %q: %w", channel, err)
-	}
-	return members, nil
-}
-
-// PresenceStats returns how many are subscribed to the channel now. Errors are those of [Node.Presence].
-func (n *Node) PresenceStats(ctx context.Context, channel string) (PresenceStats, error) {
-	if err := n.keepsPresence(channel); err != nil {
-		return PresenceStats{}, err
-	}
-	stats, err := n.presence.Stats(ctx, channel)
-	if err != nil {
-		return PresenceStats{}, fmt.Errorf("fanfare: presence stats of %q: %w", channel, err)
-	}
-	return stats, nil
-}
-
-func (n *Node) keepsPresence(channel string) error {
-	d, err := n.declared(channel)
-	if err != nil {
-		return err
-	}
-	if !d.options.Presence {
-		return fmt.Errorf("%w: %q", ErrPresenceDisabled, channel)
-	}
-	return nil
-}
-
 // sink receives from the broker.
 type sink struct{ n *Node }
 
@@ -334,84 +217,4 @@ func (n *Node) checkPositions() {
 			}
 		}
 	}
-}
-
-// Shutdown ends the node: no connection is accepted any more, those that there are get 3001 "shutdown", spread over
-// [Config.DrainWindow], with what is queued for them; leaves are published and presence is removed. It closes the broker
-// and presence if it made them itself; those that it was given it only detaches from.
-//
-// It returns when everything the node started has ended, or with the context's error. Hooks that do not return are waited
-// for at most [Config.HookTimeout], and named in the error. Called with the context of a hook it returns [ErrInHook],
-// because it would wait for itself. A second call waits for the first one. Call it before [http.Server.Shutdown], which
-// does not know hijacked connections.
-func (n *Node) Shutdown(ctx context.Context) error {
-	if ctx.Value(hookKey{}) == n {
-		return ErrInHook
-	}
-	n.draining.Store(true)
-	n.mu.Lock()
-	if done := n.done; done != nil {
-		n.mu.Unlock()
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		// The first call may have given up.
-		return errors.Join(n.goroutines.wait(ctx), n.hooks.wait(ctx))
-	}
-	n.done = make(chan struct{})
-	clients := slices.Collect(maps.Keys(n.clients))
-	n.mu.Unlock()
-
-	err := n.drain(ctx, clients)
-	if err == nil {
-		err = n.goroutines.wait(ctx)
-	}
-	// From here on whoever is late finds the context cancelled and the workers gone, and gives up.
-	n.cancel()
-	close(n.stop)
-	hookCtx, cancel := context.WithTimeout(ctx, n.config.HookTimeout)
-	err = errors.Join(err, n.hooks.wait(hookCtx))
-	cancel()
-	return errors.Join(err, n.detach(ctx))
-}
-
-// drain closes the connections, evenly over the window.
-func (n *Node) drain(ctx context.Context, clients []*Client) error {
-	window := min(max(n.config.DrainWindow, 0), time.Duration(len(clients))*time.Millisecond)
-	began := time.Now()
-	for i, c := range clients {
-		due := began.Add(window * time.Duration(i) / time.Duration(len(clients)))
-		if wait := time.Until(due); wait > time.Millisecond {
-			timer := time.NewTimer(wait)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				timer.Stop() // close the rest at once
-			}
-		}
-		c.close(DisconnectShutdown)
-	}
-	return ctx.Err()
-}
-
-// detach lets go of broker and presence, and waits for the daemons.
-func (n *Node) detach(ctx context.Context) error {
-	for k, p := range n.departures.takeAll() {
-		n.departed(k, p)
-	}
-	err := n.link.Close()
-	err = errors.Join(err, n.presence.RemoveNode(context.WithoutCancel(ctx), n.id))
-	if n.ownsPresence {
-		err = errors.Join(err, n.presence.Close())
-	}
-	if n.ownsBroker {
-		err = errors.Join(err, n.broker.Close())
-	}
-	n.daemons.Wait()
-	n.mu.Lock()
-	close(n.done)
-	n.mu.Unlock()
-	return err
 }

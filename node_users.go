@@ -200,9 +200,7 @@ func (c *Client) awaitConnected(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.clock.connected || c.closing != nil {
+	if !c.connected() {
 		return errGone
 	}
 	return nil

@@ -1,6 +1,9 @@
 package fanfare
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // PresenceStats are the counts of a channel's presence.
 type PresenceStats struct {
@@ -26,4 +29,40 @@ type Presence interface {
 	RemoveNode(ctx context.Context, node string) error
 	// Close releases resources. It may be called twice. Later calls return [ErrClosed].
 	Close() error
+}
+
+// Presence returns who is subscribed to the channel now, in no particular order. It returns [ErrUnknownChannel] for an
+// undeclared channel, and [ErrPresenceDisabled] for one that does not keep it.
+func (n *Node) Presence(ctx context.Context, channel string) ([]ClientInfo, error) {
+	if err := n.keepsPresence(channel); err != nil {
+		return nil, err
+	}
+	members, err := n.presence.Members(ctx, channel)
+	if err != nil {
+		return nil, fmt.Errorf("fanfare: presence of %q: %w", channel, err)
+	}
+	return members, nil
+}
+
+// PresenceStats returns how many are subscribed to the channel now. Errors are those of [Node.Presence].
+func (n *Node) PresenceStats(ctx context.Context, channel string) (PresenceStats, error) {
+	if err := n.keepsPresence(channel); err != nil {
+		return PresenceStats{}, err
+	}
+	stats, err := n.presence.Stats(ctx, channel)
+	if err != nil {
+		return PresenceStats{}, fmt.Errorf("fanfare: presence stats of %q: %w", channel, err)
+	}
+	return stats, nil
+}
+
+func (n *Node) keepsPresence(channel string) error {
+	d, err := n.declared(channel)
+	if err != nil {
+		return err
+	}
+	if !d.options.Presence {
+		return fmt.Errorf("%w: %q", ErrPresenceDisabled, channel)
+	}
+	return nil
 }

@@ -47,31 +47,26 @@ func (d *departures) arrive(k presenceKey) (back *departure, first bool) {
 	return back, back == nil && d.clients[k] == 1
 }
 
-// depart counts a client out, and reports whether it was the user's last one.
-func (d *departures) depart(k presenceKey) (last bool) {
+// depart counts a client out, and reports whether it was the user's last one. With a grace the departure of the last one is
+// held for that long; then expired is called on a timer's goroutine. It is one step with the counting, or the user could
+// come back in between and come twice.
+func (d *departures) depart(k presenceKey, p *departure, grace time.Duration, expired func()) (last, held bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.clients[k]--
 	if d.clients[k] > 0 {
-		return false
+		return false, false
 	}
 	delete(d.clients, k)
-	return true
-}
-
-// hold keeps a departure until after, when expired is called on a timer's goroutine; unless the user is back already.
-func (d *departures) hold(k presenceKey, p *departure, after time.Duration, expired func()) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.clients[k] > 0 || d.held[k] != nil {
-		return false
+	if grace <= 0 {
+		return true, false
 	}
 	if d.held == nil {
 		d.held = make(map[presenceKey]*departure)
 	}
 	d.held[k] = p
-	p.timer = time.AfterFunc(after, expired)
-	return true
+	p.timer = time.AfterFunc(grace, expired)
+	return true, true
 }
 
 // take removes a departure, if it is still held.
@@ -136,13 +131,14 @@ func (n *Node) left(s *subscription, code uint32) {
 		return
 	}
 	k := presenceKey{s.channel, info.User}
-	last := n.departures.depart(k)
-	if last && o.PresenceGrace > 0 && code == unsubscribedByDisconnect && n.Ready() == nil {
-		p := &departure{info: info, announced: o.JoinLeave}
-		if n.departures.hold(k, p, o.PresenceGrace, func() { n.goroutines.start(func() { n.depart(k, p) }) }) {
-			return
-		}
-		last = false // the user is back
+	grace := o.PresenceGrace
+	if code != unsubscribedByDisconnect || n.Ready() != nil {
+		grace = 0
+	}
+	p := &departure{info: info, announced: o.JoinLeave}
+	last, held := n.departures.depart(k, p, grace, func() { n.goroutines.start(func() { n.depart(k, p) }) })
+	if held {
+		return
 	}
 	if s.present {
 		n.removePresence(s.channel, info.Client)

@@ -214,6 +214,20 @@ func TestConnect_Authenticate(t *testing.T) {
 		require.Empty(t, client.User())
 		require.Equal(t, c.ID(), client.ID())
 	})
+	inBubble(t, "Disconnected is told of a connection that was accepted but failed to connect", func(t *testing.T) {
+		told := make(chan fanfare.Disconnect, 2)
+		node := startNode(t, identify(fanfare.Identity{User: "ann", ExpireAt: time.Unix(1, 0)}), func(c *fanfare.Config) {
+			c.Disconnected = func(_ context.Context, n *fanfare.DisconnectNotice) { told <- *n.Disconnect }
+		})
+		c := fanfaretest.Dial(t, node, "ann")
+		_, err := c.Connect()
+		require.ErrorIs(t, err, fanfare.ErrExpired)
+		require.Empty(t, told, "the client is to end the connection itself")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		require.Equal(t, fanfare.Disconnect{Code: 0, Reason: "connect refused"}, <-told)
+		require.Empty(t, told)
+	})
 	inBubble(t, "Disconnected is told once, and only about accepted connections", func(t *testing.T) {
 		var notices []string
 		node := startNode(t, func(c *fanfare.Config) {

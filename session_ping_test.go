@@ -1,6 +1,7 @@
 package fanfare_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -65,6 +66,24 @@ func TestPing_Spec7(t *testing.T) {
 		began := time.Now()
 		requireClosed(t, c, fanfare.DisconnectNoPong)
 		require.Equal(t, 8*time.Second, time.Since(began))
+	})
+	inBubble(t, "after a pause of the whole process the pong is awaited once more", func(t *testing.T) {
+		var client *fanfare.Client
+		node := startNode(t, ping(20*time.Second, 8*time.Second))
+		node.RPC("me", func(_ context.Context, r *fanfare.RPCRequest) ([]byte, error) {
+			client = r.Client
+			return nil, nil
+		})
+		c := fanfaretest.Connect(t, node, "ann", fanfaretest.NoPong())
+		_, err := c.RPC("me", nil)
+		require.NoError(t, err)
+		received(t, c)
+		_, err = c.NextRaw(t.Context())
+		require.NoError(t, err)
+		client.Pause(time.Minute)
+		began := time.Now()
+		requireClosed(t, c, fanfare.DisconnectNoPong)
+		require.Equal(t, 8*time.Second, time.Since(began), "and not for ever")
 	})
 	inBubble(t, "a late pong is in time", func(t *testing.T) {
 		c := fanfaretest.Connect(t, startNode(t, ping(20*time.Second, 8*time.Second)), "ann", fanfaretest.NoPong())

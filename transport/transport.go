@@ -72,17 +72,18 @@ type Conn interface {
 	// Info describes the connection.
 	Info() Info
 
-	// Write writes bytes made by the connection's [Framing]. It may block until the peer takes them, for at most
-	// the transport's write timeout without progress. It does not keep frames. After an error the connection is unusable and the core
-	// closes it.
+	// Write writes bytes made by the connection's [Framing]. It may block until the peer takes them, for at most the
+	// transport's write timeout without progress. It does not keep frames. After an error the connection is unusable
+	// and the core closes it.
 	Write(frames []byte) error
 
-	// Close ends the connection and tells the peer the code and reason, in the form of the transport. Code 0 drops
-	// the connection without a word. Close may wait for the peer's part of a closing handshake, for at most a few
-	// seconds; it unblocks a blocked Write, at the latest after the write timeout, and makes the transport call
-	// [Session.Closed]. Nothing can be written once it has begun. What a short TryWrite left of a frame is finished
-	// first, or else the peer is not told. Further calls are harmless; code 0 then hurries the first. The core may call
-	// it inside [Session.Receive], but not inside [Session.Pong], and not under a lock that Pong wants.
+	// Close ends the connection and tells the peer the code and reason, in the form of the transport; [CloseReason]
+	// makes the reason fit for that. Code 0 drops the connection without a word. Close may wait for the peer's part of
+	// a closing handshake, for at most a few seconds; it unblocks a blocked Write, at the latest after the write
+	// timeout, and makes the transport call [Session.Closed]. Nothing can be written once it has begun. What a short
+	// TryWrite left of a frame is finished first, or else the peer is not told. Further calls are harmless; code 0
+	// then hurries the first. The core may call it inside [Session.Receive], but not inside [Session.Pong], and not
+	// under a lock that Pong wants.
 	Close(code uint32, reason string) error
 }
 

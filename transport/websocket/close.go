@@ -1,15 +1,6 @@
 package websocket
 
-import (
-	"encoding/json"
-	"strings"
-	"unicode/utf8"
-
-	"github.com/coder/websocket"
-)
-
-// maxReason is what a close frame holds beside the code.
-const maxReason = 123
+import "github.com/coder/websocket"
 
 // closeCode maps codes that a close frame cannot carry to 1011, after which clients reconnect, as they do for codes
 // from 5000 on (spec 9.3).
@@ -21,29 +12,4 @@ func closeCode(code uint32) websocket.StatusCode {
 		return websocket.StatusInternalError
 	}
 	return websocket.StatusCode(code)
-}
-
-// closeReason makes a reason that clients understand (spec 8.1): JavaScript clients ignore the code if the reason is
-// empty, and take another one from it if it is JSON; browsers reject a frame that is not UTF-8.
-func closeReason(reason string) string {
-	reason = cutReason(strings.ToValidUTF8(reason, "\uFFFD"))
-	if reason == "" {
-		return "disconnect"
-	}
-	// After the cut, because that may leave a number.
-	if json.Valid([]byte(reason)) {
-		return cutReason("reason: " + reason)
-	}
-	return reason
-}
-
-func cutReason(reason string) string {
-	if len(reason) <= maxReason {
-		return reason
-	}
-	end := maxReason
-	for !utf8.RuneStart(reason[end]) {
-		end--
-	}
-	return reason[:end]
 }

@@ -119,7 +119,7 @@ func (c *conn) Close(code uint32, reason string) error {
 	if !first {
 		return nil
 	}
-	if err := c.shut(closeCode(code), closeReason(reason)); err != nil {
+	if err := c.shut(closeCode(code), transport.CloseReason(reason)); err != nil {
 		return fmt.Errorf("websocket: close: %w", err)
 	}
 	return nil
