@@ -28,8 +28,11 @@ const (
 	RecoveryAuto Recovery = iota
 	// RecoveryStream sends everything missed: every subscription is positioned and recoverable, asked or not.
 	RecoveryStream
-	// RecoveryCache sends only the newest publication.
+	// RecoveryCache sends only the newest publication, to a client that comes back.
 	RecoveryCache
+	// RecoveryCacheAlways is RecoveryCache for everybody: each subscription, also one that the server makes, begins with the
+	// newest publication.
+	RecoveryCacheAlways
 	// RecoveryOnRequest is RecoveryStream for the subscriptions that ask for it. Those that the server makes cannot ask.
 	RecoveryOnRequest
 	// RecoveryOff never recovers.
@@ -42,13 +45,14 @@ type SlowReader uint8
 const (
 	// SlowReaderDisconnect closes the connection with 3008 when its queue is full; the client comes back and recovers.
 	SlowReaderDisconnect SlowReader = iota
-	// SlowReaderDropOldest drops the channel's oldest queued publications when the queue is full. Where subscriptions
-	// have positions nothing is lost in silence: all the channel's queued publications are dropped and, when the
-	// queue has drained, the subscription is ended with 2500, so that the client comes back and recovers at its own
-	// pace. A third time within ten seconds the connection is closed with 3010, which makes the client back off.
+	// SlowReaderDropOldest drops the channel's oldest queued publications when half of the queue is taken, so that the other
+	// half remains for what must not be dropped. Where subscriptions have positions nothing is lost in silence: when the
+	// queue is full, all the channel's queued publications are dropped and, when it has drained, the subscription is ended
+	// with 2500, so that the client comes back and recovers at its own pace. A third time within ten seconds the connection
+	// is closed with 3010, which makes the client back off.
 	SlowReaderDropOldest
 	// SlowReaderKeepLatest keeps, while the connection does not take data, only the channel's newest publication. Only
-	// for channels without history or with [RecoveryCache].
+	// for channels without history or with [RecoveryCache] or [RecoveryCacheAlways].
 	SlowReaderKeepLatest
 )
 
@@ -157,7 +161,7 @@ func (o ChannelOptions) resolve() (ChannelOptions, error) {
 	switch {
 	case o.Recovery != RecoveryOff && !o.keepsHistory():
 		return o, errors.New("Recovery needs History")
-	case o.SlowReader == SlowReaderKeepLatest && o.keepsHistory() && o.Recovery != RecoveryCache:
+	case o.SlowReader == SlowReaderKeepLatest && o.keepsHistory() && !o.caches():
 		return o, errors.New("SlowReader: SlowReaderKeepLatest is for channels without History or with RecoveryCache")
 	case (o.AllowHistory != Nobody || o.ReadHistory != nil) && !o.keepsHistory():
 		return o, errors.New("AllowHistory and ReadHistory need History")
@@ -172,12 +176,16 @@ func (o ChannelOptions) resolve() (ChannelOptions, error) {
 	return o, nil
 }
 
+func (o *ChannelOptions) caches() bool {
+	return o.Recovery == RecoveryCache || o.Recovery == RecoveryCacheAlways
+}
+
 func (o *ChannelOptions) keepsHistory() bool { return o.History.Size > 0 }
 
 // positions says what a subscription is granted. Recoverable implies positioned (spec 5.2).
 func (o *ChannelOptions) positions(w recoverWish) (positioned, recoverable bool) {
 	switch o.Recovery {
-	case RecoveryStream, RecoveryCache:
+	case RecoveryStream, RecoveryCache, RecoveryCacheAlways:
 		return true, true
 	case RecoveryOnRequest:
 		recoverable = w.recoverable || w.recover

@@ -238,12 +238,12 @@ func (c *Client) close(d *Disconnect) {
 	c.clock.stop()
 	c.space.Broadcast()
 	gone := c.torn
+	// In one step with closing: who finds the client closing may give back the session's hold, and then Shutdown would not
+	// wait for the goroutine. As long as the session holds the group it is open.
+	c.node.goroutines.hold()
 	c.mu.Unlock()
 	c.cancel()
-	// Owned by the node, which waits for it in Shutdown.
-	if !c.node.goroutines.start(func() { c.tearDown(d, gone) }) {
-		c.out.conn.Close(0, "")
-	}
+	c.node.goroutines.run(func() { c.tearDown(d, gone) })
 }
 
 // tearDown takes the client out of everything, says goodbye to the peer, and tells the app.
@@ -259,13 +259,29 @@ func (c *Client) tearDown(d *Disconnect, gone bool) {
 	n.removeClient(c)
 	goodbye.Wait()
 	c.mu.Lock()
-	authenticated, connected := c.authenticated, c.isConnected
+	authenticated := c.authenticated
 	c.mu.Unlock()
-	if o := n.config.Observer; o != nil && connected {
-		o.Disconnected(c.info.Name, d.Code)
+	if authenticated {
+		c.observeEnd(d)
 	}
 	if fn := n.config.Disconnected; fn != nil && authenticated {
 		n.notify(c, "Disconnected", "", func(ctx context.Context) { fn(ctx, &DisconnectNotice{Client: c, Disconnect: d}) })
+	}
+}
+
+// observeEnd tells the observer of the end, if the connect succeeded. The peer may leave on its reply, before the connect
+// is through.
+func (c *Client) observeEnd(d *Disconnect) {
+	o := c.node.config.Observer
+	if o == nil {
+		return
+	}
+	<-c.ready
+	c.mu.Lock()
+	connected := c.isConnected
+	c.mu.Unlock()
+	if connected {
+		o.Disconnected(c.info.Name, d.Code)
 	}
 }
 
@@ -277,13 +293,17 @@ func (c *Client) logEnd(d *Disconnect) {
 		DisconnectChannelLimit.Code, DisconnectNotAvailable.Code:
 		level = slog.LevelInfo
 	}
+	cause := c.cause.Load()
+	if cause != nil && errors.Is(*cause, transport.ErrTooLarge) {
+		level = slog.LevelInfo
+	}
 	log := c.node.log
 	if !log.Enabled(c.ctx, level) {
 		return
 	}
 	attrs := []slog.Attr{slog.String("client", c.id), slog.String("user", c.User()), slog.String("transport", c.info.Name),
 		slog.Uint64("code", uint64(d.Code)), slog.String("reason", d.Reason)}
-	if cause := c.cause.Load(); cause != nil {
+	if cause != nil {
 		attrs = append(attrs, slog.Any("err", *cause))
 	}
 	log.LogAttrs(c.ctx, level, "connection ended", attrs...)

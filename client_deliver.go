@@ -132,10 +132,10 @@ func (s *subscription) deliver(b *broadcast) bool {
 		return false
 	}
 	if s.positioned && p.Offset > 0 {
-		switch {
-		case s.position.Epoch == "":
+		if s.position.Epoch == "" {
 			s.position.Epoch = p.Epoch
-			fallthrough
+		}
+		switch {
 		case p.Epoch == s.position.Epoch && p.Offset == s.position.Offset+1:
 		case p.Epoch == s.position.Epoch && p.Offset <= s.position.Offset:
 			return false
@@ -175,7 +175,7 @@ func (s *subscription) enqueue(frame []byte) bool {
 		c.close(DisconnectSlow)
 	case gapPending:
 		s.stage = over // and ended when the queue has drained
-	case queued, dropped:
+	case queued:
 		return true
 	}
 	return false

@@ -190,6 +190,9 @@ func (c *Client) open(o *opening) error {
 	}
 	s.accepted = true
 	opts := &s.declared.options
+	if opts.Recovery == RecoveryCacheAlways && !o.wish.recover {
+		o.wish.recover, o.wish.reject = true, false // spec 10.6; the client did not ask, so there is nothing to reject
+	}
 	s.channelInfo = o.reply.Info
 	s.positioned, s.recoverable = opts.positions(o.wish)
 	s.joinLeave = opts.ForceJoinLeave || opts.JoinLeave && o.wish.joinLeave
@@ -234,7 +237,7 @@ func (c *Client) readSeam(ctx context.Context, o *opening) error {
 		return nil
 	}
 	o.seam = seam{
-		cache: s.declared.options.Recovery == RecoveryCache, recover: o.wish.recover && s.recoverable, since: o.wish.since,
+		cache: s.declared.options.caches(), recover: o.wish.recover && s.recoverable, since: o.wish.since,
 		stale: s.buffered(),
 	}
 	var q HistoryQuery
@@ -292,6 +295,7 @@ func (c *Client) tryGoLive(group []*opening, announce func() error) (gaps []*ope
 		}
 		room -= payloadBytes(o.joined.publications)
 		if o.wish.reject && o.seam.recover && !o.joined.recovered && len(gaps) == 0 {
+			o.observeRecovery()
 			return nil, ErrUnrecoverablePosition
 		}
 	}
@@ -303,11 +307,15 @@ func (c *Client) tryGoLive(group []*opening, announce func() error) (gaps []*ope
 	}
 	for _, o := range group {
 		o.s.begin(o.joined)
-		if obs := c.node.config.Observer; obs != nil && o.seam.recover {
-			obs.Recovered(o.s.channel, o.joined.recovered, len(o.joined.publications))
-		}
+		o.observeRecovery()
 	}
 	return nil, nil
+}
+
+func (o *opening) observeRecovery() {
+	if obs := o.s.client.node.config.Observer; obs != nil && o.seam.recover {
+		obs.Recovered(o.s.channel, o.joined.recovered, len(o.joined.publications))
+	}
 }
 
 // merge joins the seam with what was buffered. It returns false if there is a gap. The subscription's lock is held.

@@ -43,8 +43,8 @@ type verdict uint8
 const (
 	queued     verdict = iota
 	refused            // the connection is closing
-	overflow           // the queue is full: the connection must be closed
-	dropped            // dropped by the channel's policy, or others in its place
+	overflow           // the queue is full, and takes nothing any more: the connection must be closed
+	dropped            // dropped by the channel's policy
 	gapPending         // the subscription was cut off, and is ended once the queue has drained
 )
 
@@ -62,6 +62,7 @@ func (o *outgoing) push(frame []byte) (start bool, v verdict) {
 	case o.closed:
 		return false, refused
 	case o.queue.Bytes()+len(frame) > o.max+o.max/8 && o.queue.Len() > 0:
+		o.closed = true
 		return false, overflow
 	}
 	o.queue.Push(frame, nil)
@@ -81,49 +82,52 @@ func (c *Client) pushed(start bool, v verdict) {
 }
 
 // pushPublication queues a frame of a channel, under the channel's policy for slow readers. It returns how many
-// publications were dropped for it. It is called with the subscription's lock held, and calls nothing that takes one.
+// publications were dropped. It is called with the subscription's lock held, and calls nothing that takes one.
 func (c *Client) pushPublication(s *subscription, frame []byte) (v verdict, drops int) {
-	o := &c.out
-	o.mu.Lock()
-	if o.closed {
-		o.mu.Unlock()
-		return refused, 0
-	}
-	if o.blocked && s.declared.options.SlowReader == SlowReaderKeepLatest {
-		drops, _ = o.queue.DropAll(s)
-	}
-	if over := o.queue.Bytes() + len(frame) - o.max; over > 0 && o.queue.Len() > 0 {
-		switch {
-		case s.declared.options.SlowReader == SlowReaderDisconnect:
-			o.mu.Unlock()
-			return overflow, 0
-		case s.positioned && s.declared.options.SlowReader == SlowReaderDropOldest:
-			n, _ := o.queue.DropAll(s)
-			o.drained = append(o.drained, s)
-			o.mu.Unlock()
-			return gapPending, n + 1
-		}
-		n, freed := o.queue.DropOldest(s, over)
-		drops += n
-		if freed < over { // the queue is full of other channels' messages
-			o.mu.Unlock()
-			if s.declared.options.SlowReader == SlowReaderKeepLatest {
-				return overflow, drops // the newest is what was promised
-			}
-			return dropped, drops + 1
-		}
-	}
-	o.queue.Push(frame, s)
-	start := !o.flushing
-	o.flushing = true
-	o.mu.Unlock()
+	start, v, drops := c.out.pushPublication(s, frame)
 	if start {
 		c.startFlush()
 	}
-	if drops > 0 {
-		return dropped, drops
+	return v, drops
+}
+
+func (o *outgoing) pushPublication(s *subscription, frame []byte) (start bool, v verdict, drops int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return false, refused, 0
 	}
-	return queued, 0
+	policy := s.declared.options.SlowReader
+	lossy := policy == SlowReaderDropOldest && !s.positioned
+	size := o.queue.Bytes() + len(frame)
+	freed := 0
+	switch {
+	case policy == SlowReaderKeepLatest && o.blocked:
+		drops, freed = o.queue.DropAll(s)
+	case policy == SlowReaderKeepLatest:
+		drops, freed = o.queue.DropOldest(s, size-o.max)
+	case lossy:
+		// What may be dropped keeps to one half, or a message of another channel would find the queue full and close the
+		// connection.
+		drops, freed = o.queue.DropOldest(s, size-o.max/2)
+	}
+	if size-freed > o.max && o.queue.Len() > 0 {
+		switch {
+		case lossy: // the queue is full of other channels' messages
+			return false, dropped, drops + 1
+		case policy == SlowReaderDropOldest:
+			drops, _ = o.queue.DropAll(s)
+			o.drained = append(o.drained, s)
+			return false, gapPending, drops + 1
+		}
+		// At once: if the client reads on before the connection is closed, what came behind this frame must not reach it.
+		o.closed = true
+		return false, overflow, drops // also of the policy that promised the newest
+	}
+	o.queue.Push(frame, s)
+	start = !o.flushing
+	o.flushing = true
+	return start, queued, drops
 }
 
 // pushMembership queues a join or leave of a channel if there is room: it may be lost (spec 13), but nothing else for it.
@@ -367,5 +371,5 @@ func (w *flushWorker) run(stop <-chan struct{}) {
 const (
 	workerSlice  = 500 * time.Microsecond
 	workerPause  = 20 * time.Microsecond
-	maxIdleBatch = 4096
+	maxIdleBatch = 64 << 10 // half a megabyte, so that a fan-out to as many allocates nothing
 )

@@ -4,10 +4,10 @@ import "time"
 
 // Residue is what a node holds on behalf of its clients. An idle node holds nothing.
 type Residue struct {
-	Clients, Users, Rooms, Members, Hooks, Goroutines int
+	Clients, Users, Rooms, Members, Departures, Hooks, Goroutines int
 }
 
-// Residue counts. Members are those of the node's own presence.
+// Residue counts. Members are those of the node's own presence; departures are users counted, and leaves held back.
 func (n *Node) Residue() Residue {
 	var r Residue
 	n.mu.RLock()
@@ -20,6 +20,9 @@ func (n *Node) Residue() Residue {
 	r.Goroutines = n.goroutines.running
 	n.goroutines.mu.Unlock()
 	r.Rooms = n.hub.Len()
+	n.departures.mu.Lock()
+	r.Departures = len(n.departures.clients) + len(n.departures.held)
+	n.departures.mu.Unlock()
 	if p, ok := n.presence.(*MemoryPresence); ok {
 		for i := range p.shards {
 			s := &p.shards[i]
@@ -31,6 +34,25 @@ func (n *Node) Residue() Residue {
 		}
 	}
 	return r
+}
+
+// Connection returns the client with an id, or nil.
+func (n *Node) Connection(id string) *Client {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	for c := range n.clients {
+		if c.id == id {
+			return c
+		}
+	}
+	return nil
+}
+
+// Ending is how the client's connection ends, or nil.
+func (c *Client) Ending() *Disconnect {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closing
 }
 
 // CommandsWaiting is how many commands wait in the client's queue.

@@ -19,11 +19,16 @@ func (g *goroutineGroup) start(fn func()) bool {
 	if !g.hold() {
 		return false
 	}
+	g.run(fn)
+	return true
+}
+
+// run runs fn on a goroutine, and gives back a hold at its end.
+func (g *goroutineGroup) run(fn func()) {
 	go func() {
 		defer g.done()
 		fn()
 	}()
-	return true
 }
 
 // hold makes wait wait for a call of done, unless the group is closed.

@@ -149,17 +149,20 @@ func callHook[T any](ctx context.Context, c *Client, name, channel string, fn fu
 	// Owned by the hook tracker: it ends when the app's function returns.
 	go func() {
 		defer n.hooks.end(run)
-		r := guard(n, run, func() (T, error) { return fn(ctx) })
-		select {
-		case results <- r:
-		case <-abandoned:
-			switch {
-			case r.panicked:
-				c.close(DisconnectInternal)
-			case r.err == nil && late != nil:
-				late(r.value)
+		r := hookResult[T]{panicked: true} // unless it returns: it may call runtime.Goexit, as t.FailNow does
+		defer func() {
+			select {
+			case results <- r:
+			case <-abandoned:
+				switch {
+				case r.panicked:
+					c.close(DisconnectInternal)
+				case r.err == nil && late != nil:
+					late(r.value)
+				}
 			}
-		}
+		}()
+		r = guard(n, run, func() (T, error) { return fn(ctx) })
 	}()
 
 	select {
@@ -210,16 +213,23 @@ func (c *Client) overrun(run *hookRun) error {
 
 // guard runs an app's function, turns a panic into a result, and names a function that was slow.
 func guard[T any](n *Node, run *hookRun, fn func() (T, error)) (r hookResult[T]) {
+	returned := false
 	defer func() {
-		if v := recover(); v != nil {
-			r.panicked = true
-			n.log.Error("hook panicked", append(run.attrs(), slog.Any("panic", v), slog.String("stack", string(debug.Stack())))...)
-			if o := n.config.Observer; o != nil {
-				o.HookPanicked(run.name)
-			}
+		if returned {
+			return
+		}
+		v := recover()
+		if v == nil {
+			v = "runtime.Goexit was called"
+		}
+		r.panicked = true
+		n.log.Error("hook panicked", append(run.attrs(), slog.Any("panic", v), slog.String("stack", string(debug.Stack())))...)
+		if o := n.config.Observer; o != nil {
+			o.HookPanicked(run.name)
 		}
 	}()
 	r.value, r.err = fn()
+	returned = true
 	if slow := n.config.SlowHook; slow > 0 && time.Since(run.started) >= slow {
 		n.warnSlow(run)
 	}
@@ -238,13 +248,16 @@ func (n *Node) notify(c *Client, name, channel string, fn func(context.Context))
 		defer hanging.Stop()
 		ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), hookKey{}, n), n.config.HookTimeout)
 		defer cancel()
-		r := guard(n, run, func() (struct{}, error) {
+		r := hookResult[struct{}]{panicked: true}
+		defer func() {
+			if r.panicked {
+				c.close(DisconnectInternal)
+			}
+		}()
+		r = guard(n, run, func() (struct{}, error) {
 			fn(ctx)
 			return struct{}{}, nil
 		})
-		if r.panicked {
-			c.close(DisconnectInternal)
-		}
 	}()
 }
 

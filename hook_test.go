@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -53,6 +54,26 @@ func TestHook_Panic_CostsOneConnection(t *testing.T) {
 		require.Equal(t, client.ID(), e.text("client"))
 		require.Equal(t, 1, counted(a.tally, &a.tally.panicked, k.hook))
 		require.Equal(t, 1, a.called("Disconnected"))
+		a.goesOn(t, bystander)
+	})
+}
+
+// A hook may end its goroutine, as t.FailNow does in an app's tests: nobody shall wait for it.
+func TestHook_Goexit_CostsOneConnection(t *testing.T) {
+	eachKind(t, nil, func(t *testing.T, k kind) {
+		a := newApp(t, fanfare.Config{})
+		bystander, client := a.bystander(t), a.victim(t)
+		a.misbehave(k.hook, func(context.Context) error { runtime.Goexit(); return nil })
+		began := time.Now()
+		_ = k.provoke(client)
+		if k.hook == "Disconnected" {
+			requireClosed(t, client, fanfare.DisconnectClosed)
+		} else {
+			requireClosed(t, client, fanfare.DisconnectInternal)
+		}
+		require.Zero(t, time.Since(began))
+		synctest.Wait()
+		require.Contains(t, requireEntry(t, a, "hook panicked", k.hook, k.channel).text("panic"), "Goexit")
 		a.goesOn(t, bystander)
 	})
 }

@@ -206,7 +206,8 @@ func (c *Client) awaitConnected(ctx context.Context) error {
 	return nil
 }
 
-// serverSubscribe makes a subscription during the session (spec 14). It cannot recover anything.
+// serverSubscribe makes a subscription during the session (spec 14). Its push has no room for publications: the one that a
+// channel with [RecoveryCacheAlways] begins with follows behind.
 func (c *Client) serverSubscribe(channel string, r SubscribeReply) error {
 	s, err := c.reserve(channel, true)
 	if err != nil {
@@ -219,6 +220,9 @@ func (c *Client) serverSubscribe(channel string, r SubscribeReply) error {
 			told := c.subscribeResult(o)
 			c.pushMessage(&protocol.Push{Channel: channel, Subscribe: &protocol.Subscribe{Recoverable: told.Recoverable,
 				Positioned: told.Positioned, Epoch: told.Epoch, Offset: told.Offset, Data: told.Data}})
+			for _, p := range o.joined.publications {
+				c.push(c.publicationFrame(s, p))
+			}
 			return nil
 		})
 	}

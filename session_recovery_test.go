@@ -193,6 +193,39 @@ func TestSubscribe_Spec10_6_CacheRecovery(t *testing.T) {
 	} {
 		inBubble(t, name, func(t *testing.T) { row.run(t, cache) })
 	}
+	always := cache
+	always.Recovery = fanfare.RecoveryCacheAlways
+	for name, row := range map[string]recoveryRow{
+		"always: not asked": {top: 5, request: `"flag":1`,
+			want: `"subscribe":{` + newest + `"positioned":true,"was_recovering":true}`},
+		"always: asked, behind": {top: 5, request: `"recover":true,"offset":4,"epoch":"E"`,
+			want: `"subscribe":{` + newest + `"offset":4,"positioned":true,"was_recovering":true}`},
+		"always: not asked, empty history, flag bit 1": {request: `"flag":2`,
+			want: `"subscribe":{` + granted + `"positioned":true,"was_recovering":true}`},
+	} {
+		inBubble(t, name, func(t *testing.T) { row.run(t, always) })
+	}
+	inBubble(t, "always: subscriptions made by the server", func(t *testing.T) {
+		node := startNode(t, withSubs(map[string]fanfare.SubscribeReply{"x": {}}))
+		node.Channel("x", always)
+		node.Channel("y", always)
+		requirePublish(t, node, "x", `1`, `2`)
+		requirePublish(t, node, "y", `3`)
+		c := fanfaretest.Dial(t, node, "ann")
+		require.Contains(t, ask(t, c, `{"id":1,"connect":{}}`)[0], `"publications":[{"data":2,"offset":2}]`)
+		require.NoError(t, node.Subscribe(t.Context(), "ann", "y", fanfare.SubscribeReply{}))
+		requirePublish(t, node, "y", `4`)
+		lines := received(t, c)
+		require.Len(t, lines, 3)
+		require.Equal(t, []string{`{"push":{"channel":"y","pub":{"data":3,"offset":1}}}`, `{"push":{"channel":"y","pub":{"data":4,"offset":2}}}`}, lines[1:])
+	})
+	inBubble(t, "always: unidirectional", func(t *testing.T) {
+		node := startNode(t)
+		node.Channel("x", always)
+		requirePublish(t, node, "x", `1`)
+		c := fanfaretest.Dial(t, node, "ann", fanfaretest.Unidirectional())
+		require.Contains(t, ask(t, c, `{"subs":{"x":{}}}`)[0], `"publications":[{"data":1,"offset":1}]`)
+	})
 	for name, test := range map[string]struct {
 		offset    uint64
 		recovered bool
@@ -356,6 +389,34 @@ func TestSubscribe_Spec10_5_LiveDelivery(t *testing.T) {
 		requirePublish(t, node, "x", `1`)
 		requireClosed(t, c, fanfare.DisconnectInsufficient)
 	})
+}
+
+// TestSubscribe_Spec10_5_EpochLearnedLive is the first row of the table in 10.5: es empty, adopt ep. Offsets count all the same.
+func TestSubscribe_Spec10_5_EpochLearnedLive(t *testing.T) {
+	for name, test := range map[string]struct {
+		lost uint64
+		want []string
+	}{
+		"adopted":                         {0, []string{"x 1", "x 2"}},
+		"adopted, and the first was lost": {1, []string{"x unsubscribe 2500 insufficient state"}},
+	} {
+		inBubble(t, name, func(t *testing.T) {
+			broker := newFaultBroker(t)
+			broker.lose(test.lost)
+			node := startNode(t, broker.config)
+			node.Channel("x", room)
+			c := fanfaretest.Connect(t, node, "ann")
+			began := requireSubscribe(t, c, "x").Position
+			node.ForgetEpochs("x")
+			requirePublish(t, node, "x", `1`, `2`)
+			require.Equal(t, test.want, events(c))
+			if test.lost > 0 {
+				r := requireSubscribe(t, c, "x", fanfaretest.Recover(began))
+				require.Equal(t, []string{`1`, `2`}, payloads(r.Publications))
+			}
+			require.NoError(t, c.Check())
+		})
+	}
 }
 
 func TestSubscribe_Spec10_1_NewEpochIsNotRecovered(t *testing.T) {

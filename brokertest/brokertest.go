@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -63,17 +64,14 @@ func (o Options) withDefaults() Options {
 // Run runs the subtests.
 func Run(t *testing.T, o Options) {
 	o = o.withDefaults()
-	for _, group := range [][]sentence{deliverySentences, idempotencySentences, historySentences, retentionSentences, lifecycleSentences} {
-		for _, s := range group {
-			t.Run(s.name, func(t *testing.T) {
-				if o.Bubble && s.aged {
-					synctest.Test(t, func(t *testing.T) { s.check(t, o) })
-					return
-				}
-				s.check(t, o)
-			})
-		}
+	for _, s := range sentences() {
+		t.Run(s.name, func(t *testing.T) { s.check(t, o) })
 	}
+}
+
+// sentences is the whole contract.
+func sentences() []sentence {
+	return slices.Concat(deliverySentences, idempotencySentences, historySentences, retentionSentences, lifecycleSentences)
 }
 
 // sentence is one sentence of the contract with the test that holds it.
@@ -90,7 +88,12 @@ func (s sentence) check(t *testing.T, o Options) {
 			t.Logf("broken sentence of the contract: %s", s.text)
 		}
 	})
-	s.run(&kit{T: t, Options: o, prefix: rand.Text()[:10]})
+	run := func(t *testing.T) { s.run(&kit{T: t, Options: o, prefix: rand.Text()[:10]}) }
+	if o.Bubble && s.aged {
+		synctest.Test(t, run)
+		return
+	}
+	run(t)
 }
 
 // kit is what one subtest works with.

@@ -3,6 +3,7 @@ package brokertest
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/fanfare-go/fanfare"
 	"github.com/stretchr/testify/assert"
@@ -143,14 +144,14 @@ func deliveredIsStored(k *kit) {
 	a, b := k.brokers()
 	ch := k.channel("x")
 	_, r := k.node(b, "one", ch)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	var publisher sync.WaitGroup
+	defer publisher.Wait() // also when the test fails: it must not outlive it
+	publisher.Go(func() {
 		for i := range 100 {
 			_, err := a.Publish(k.Context(), ch, &fanfare.Publication{Data: []byte(data(i))}, fanfare.StoreOptions{History: history})
 			assert.NoError(k, err)
 		}
-	}()
+	})
 	for n := 1; n <= 100; n++ {
 		ps := r.got(ch, n)
 		newest := ps[len(ps)-1]
@@ -158,7 +159,6 @@ func deliveredIsStored(k *kit) {
 		require.GreaterOrEqual(k, h.Offset, newest.Offset)
 		require.Equal(k, newest, h.Publications[0])
 	}
-	<-done
 }
 
 func withoutHistoryOnlyDelivered(k *kit) {

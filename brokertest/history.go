@@ -207,7 +207,9 @@ func readIsAtomic(k *kit) {
 			}
 			return
 		}
-		for last := uint64(0); running.Load() > 0; {
+		last := uint64(0)
+		for going := true; going; { // once more when all is published
+			going = running.Load() > 0
 			h, err := b.History(k.Context(), ch, fanfare.HistoryQuery{Limit: -1, Reverse: i%2 == 0})
 			if !assert.NoError(k, err) {
 				return

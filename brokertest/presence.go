@@ -25,14 +25,7 @@ type PresenceOptions struct {
 // RunPresence runs the subtests.
 func RunPresence(t *testing.T, o PresenceOptions) {
 	for _, s := range presenceSentences {
-		t.Run(s.name, func(t *testing.T) {
-			t.Cleanup(func() {
-				if t.Failed() {
-					t.Logf("broken sentence of the contract: %s", s.text)
-				}
-			})
-			s.run(&presenceKit{T: t, PresenceOptions: o, prefix: rand.Text()[:10]})
-		})
+		t.Run(s.name, func(t *testing.T) { s.check(t, o) })
 	}
 }
 
@@ -42,10 +35,21 @@ type presenceKit struct {
 	prefix string
 }
 
-var presenceSentences = []struct {
+type presenceSentence struct {
 	name, text string
 	run        func(k *presenceKit)
-}{
+}
+
+func (s presenceSentence) check(t *testing.T, o PresenceOptions) {
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("broken sentence of the contract: %s", s.text)
+		}
+	})
+	s.run(&presenceKit{T: t, PresenceOptions: o, prefix: rand.Text()[:10]})
+}
+
+var presenceSentences = []presenceSentence{
 	{"AddPutsAClientIn", "Add puts a client into a channel, with all that is known about it.", addPutsAClientIn},
 	{"AddReplaces", "Add replaces the entry of a client that is there already, also that of another node.", addReplaces},
 	{"RemoveTakesAClientOut", "Remove takes a client out of one channel. A client that is not there is not an error.", removeTakesAClientOut},

@@ -15,6 +15,10 @@ import (
 // answers it with status 503.
 var ErrUnavailable = errors.New("transport: node is shutting down")
 
+// ErrTooLarge is given to [Session.Closed] by a transport that ended the connection because the peer sent a message over
+// the limit.
+var ErrTooLarge = errors.New("transport: message is too large")
+
 // Encoding says how messages are encoded on a connection. It does not change during a connection's life (spec 1).
 type Encoding uint8
 

@@ -82,6 +82,13 @@ func TestTransportAndInternal_NeverReachTheRoot(t *testing.T) {
 	}
 }
 
+func TestInternal_UsesTheStandardLibraryAlone(t *testing.T) {
+	t.Parallel()
+	for _, p := range goList(t, "-deps", module+"/internal/...") {
+		require.True(t, p.Standard || within(p.ImportPath, module+"/internal"), "internal reaches %s", p.ImportPath)
+	}
+}
+
 func TestTransport_IsALeaf(t *testing.T) {
 	t.Parallel()
 	for _, p := range goList(t, "-deps", module+"/transport") {

@@ -26,9 +26,8 @@ const (
 )
 
 var (
-	errTooLarge = errors.New("websocket: message is too large")
-	errEnded    = errors.New("websocket: session has ended")
-	errLeft     = errors.New("websocket: connection has ended") // in an ordinary way
+	errEnded = errors.New("websocket: session has ended")
+	errLeft  = errors.New("websocket: connection has ended") // in an ordinary way
 )
 
 // conn is a connection of any kind: compressed, TLS, or behind somebody's wrapper. [tryConn] adds TryWrite.
@@ -159,7 +158,7 @@ func (c *conn) run(first []byte) {
 	case errors.Is(err, errEnded):
 		c.drain()
 		err = nil
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, transport.ErrTooLarge):
 		if c.closing.CompareAndSwap(false, true) {
 			_ = c.shut(websocket.StatusMessageTooBig, "")
 		}
@@ -216,7 +215,7 @@ func (c *conn) readAll(r io.Reader, p []byte) ([]byte, error) {
 		p = p[:len(p)+n]
 		switch {
 		case len(p) > c.limit:
-			return nil, errTooLarge
+			return nil, transport.ErrTooLarge
 		case err == io.EOF && c.wire.ended.Load():
 			// To the library, a connection that ends between two reads of a message is the end of that message.
 			return nil, c.cause(io.ErrUnexpectedEOF)

@@ -1,0 +1,28 @@
+package fanfare
+
+// ForgetEpochs makes a channel and its subscriptions as if its stream had had no epoch yet when they began.
+func (n *Node) ForgetEpochs(channel string) {
+	r, ok := n.hub.Get(channel)
+	if !ok {
+		panic("nobody watches " + channel)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.top.Epoch, r.delivered.Epoch = "", ""
+	for _, s := range r.subs {
+		s.mu.Lock()
+		s.position.Epoch = ""
+		s.mu.Unlock()
+	}
+}
+
+// Subscribers is how many subscriptions take part in the fan-out of a channel.
+func (n *Node) Subscribers(channel string) int {
+	r, ok := n.hub.Get(channel)
+	if !ok {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.subs)
+}
