@@ -114,7 +114,8 @@ type ChannelOptions struct {
 	// Anonymous clients are told of one by one. Users are counted on each node for itself.
 	JoinLeavePerUser bool
 	// PresenceGrace is how long a user whose last connection ended is still held to be present, so that a page reload is
-	// no leave. If the user is back in time, presence goes over to the new client. Default 0: no grace. It needs Presence.
+	// no leave. If the user is back in time, presence goes over to the new client. Default 0: no grace. It needs Presence. Users are
+	// counted on each node for itself.
 	PresenceGrace time.Duration
 	// MaxSubscribers limits the subscribers on one node; further ones are refused with [ErrLimitExceeded]. 0 is no limit.
 	MaxSubscribers int

@@ -23,9 +23,10 @@ func (c *Client) connect(id uint32, req *protocol.ConnectRequest, began time.Tim
 	c.clock.connectBy = time.Time{} // it has said something; what takes time now is not its fault, and bounded
 	c.mu.Unlock()
 	defer close(c.ready)
+	logouts := c.node.logoutCount()
 	identity, err := c.authenticate(req)
 	if err == nil {
-		err = c.welcome(id, req, identity)
+		err = c.welcome(id, req, identity, logouts)
 	}
 	if o := c.node.config.Observer; o != nil {
 		o.Connected(c.info.Name, time.Since(began), err)
@@ -74,8 +75,7 @@ func (c *Client) authenticate(req *protocol.ConnectRequest) (Identity, error) {
 		c.acceptedLate(identity)
 		return identity, errGone
 	}
-	// From here on the user can be logged out, though not yet subscribed or refreshed.
-	return identity, c.node.addClient(c)
+	return identity, nil
 }
 
 // acceptedLate pairs an Authenticate that succeeded when the client was given up already with its Disconnected.
@@ -93,7 +93,7 @@ func (c *Client) acceptedLate(identity Identity) {
 }
 
 // welcome makes the server's subscriptions and answers. From here on the client is connected.
-func (c *Client) welcome(id uint32, req *protocol.ConnectRequest, identity Identity) error {
+func (c *Client) welcome(id uint32, req *protocol.ConnectRequest, identity Identity, logouts uint64) error {
 	now := time.Now()
 	if !identity.ExpireAt.IsZero() && !identity.ExpireAt.After(now) {
 		return ErrExpired
@@ -109,13 +109,23 @@ func (c *Client) welcome(id uint32, req *protocol.ConnectRequest, identity Ident
 	if len(wanted) > c.node.config.MaxChannels {
 		return DisconnectChannelLimit
 	}
-	group, err := c.openServerSide(req, wanted)
+	group, err := c.reserveServerSide(req, wanted)
 	// Whatever happens: those that wait for these subscriptions must not wait for ever.
 	defer func() {
 		for _, o := range group {
 			close(o.s.settled)
 		}
 	}()
+	if err == nil {
+		// From here on operations on the user find the client, and what Authenticate gave it.
+		err = c.node.addClient(c, logouts)
+	}
+	if err == nil {
+		err = c.openAll(group)
+	}
+	if err == nil && c.info.Unidirectional {
+		err = c.openRequested(req, wanted, &group)
+	}
 	if err == nil {
 		err = c.goLive(group, func() error { return c.welcomed(id, identity, group) })
 	}
@@ -131,55 +141,60 @@ func (c *Client) welcome(id uint32, req *protocol.ConnectRequest, identity Ident
 	return nil
 }
 
-// openServerSide opens every subscription of a connect; the group returned holds those that were reserved, even after an
-// error.
-func (c *Client) openServerSide(req *protocol.ConnectRequest, wanted map[string]SubscribeReply) ([]*opening, error) {
-	var group []*opening
-	enter := func(channel string, reply SubscribeReply) (*opening, error) {
-		s, err := c.reserve(channel, true)
-		if err != nil {
-			return nil, err
-		}
-		o := &opening{s: s, reply: reply}
-		if r := req.Subs[channel]; r != nil {
-			// Nothing else of the request counts (spec 3.3).
-			o.wish = recoverWish{recover: r.Recover, since: Position{r.Offset, r.Epoch}}
-		}
-		group = append(group, o)
-		return o, nil
-	}
-	var opens errgroup.Group // waited for below, before anything else happens to the group
-	opens.SetLimit(c.node.config.Concurrency)
-	failed := func(channel string, err error) error {
-		if c.ctx.Err() == nil {
-			c.node.log.Error("server-side subscription failed", slog.String("channel", channel), slog.String("client", c.id),
-				slog.String("user", c.User()), slog.Any("err", err))
-		}
-		return err
-	}
+// reserveServerSide reserves every subscription that Authenticate gave the client. The group returned holds those that were
+// reserved, even after an error.
+func (c *Client) reserveServerSide(req *protocol.ConnectRequest, wanted map[string]SubscribeReply) (group []*opening, err error) {
 	for _, channel := range slices.Sorted(maps.Keys(wanted)) {
-		o, err := enter(channel, wanted[channel])
+		o, err := c.enter(req, channel)
 		if err != nil {
-			return group, errors.Join(failed(channel, err), opens.Wait())
+			return group, c.serverSideFailed(channel, err)
 		}
+		o.reply = wanted[channel]
+		group = append(group, o)
+	}
+	return group, nil
+}
+
+// enter reserves a subscription that begins with the connect.
+func (c *Client) enter(req *protocol.ConnectRequest, channel string) (*opening, error) {
+	s, err := c.reserve(channel, true)
+	if err != nil {
+		return nil, err
+	}
+	o := &opening{s: s}
+	if r := req.Subs[channel]; r != nil {
+		// Nothing else of the request counts (spec 3.3).
+		o.wish = recoverWish{recover: r.Recover, since: Position{r.Offset, r.Epoch}}
+	}
+	return o, nil
+}
+
+func (c *Client) serverSideFailed(channel string, err error) error {
+	if c.ctx.Err() == nil {
+		c.node.log.Error("server-side subscription failed", slog.String("channel", channel), slog.String("client", c.id),
+			slog.String("user", c.User()), slog.Any("err", err))
+	}
+	return err
+}
+
+// openAll opens subscriptions, several at a time.
+func (c *Client) openAll(group []*opening) error {
+	var opens errgroup.Group // waited for below
+	opens.SetLimit(c.node.config.Concurrency)
+	for _, o := range group {
 		opens.Go(func() error {
 			if err := c.open(o); err != nil {
-				return failed(channel, err)
+				return c.serverSideFailed(o.s.channel, err)
 			}
 			return nil
 		})
 	}
-	if err := opens.Wait(); err != nil || !c.info.Unidirectional {
-		return group, err
-	}
-	err := c.openRequested(req, wanted, &group, enter)
-	return group, err
+	return opens.Wait()
 }
 
 // openRequested opens what a unidirectional client asks for. It cannot subscribe later: it names what it wants, and gets
 // what it may have; the rest is ignored (spec 8.6).
-func (c *Client) openRequested(req *protocol.ConnectRequest, wanted map[string]SubscribeReply, group *[]*opening,
-	enter func(string, SubscribeReply) (*opening, error)) error {
+func (c *Client) openRequested(req *protocol.ConnectRequest, wanted map[string]SubscribeReply, group *[]*opening) error {
 	for _, channel := range slices.Sorted(maps.Keys(req.Subs)) {
 		if _, have := wanted[channel]; have || req.Subs[channel] == nil {
 			continue
@@ -187,33 +202,32 @@ func (c *Client) openRequested(req *protocol.ConnectRequest, wanted map[string]S
 		if len(*group) >= c.node.config.MaxChannels {
 			return DisconnectChannelLimit
 		}
-		d, p, err := c.target(channel)
-		var reply SubscribeReply
+		// First the reservation, then the hook: an Unsubscribe of the user meanwhile finds something to end.
+		o, err := c.enter(req, channel)
 		if err == nil {
-			reply, err = c.authorize(d, p, channel, &protocol.SubscribeRequest{})
-		}
-		var o *opening
-		if err == nil {
-			if o, err = enter(channel, reply); err == nil {
-				o.s.accepted = true
-				err = c.open(o)
-			} else {
-				c.unsubscribed(d, p, channel, unsubscribedByDisconnect, "subscribe failed")
+			if err = c.openAuthorized(o); err == nil {
+				*group = append(*group, o)
+				continue
 			}
+			c.abandon(o.s)
+			close(o.s.settled)
 		}
-		if err != nil && (asDisconnect(err) != nil || errors.Is(err, errAnswered) || c.ctx.Err() != nil) {
+		if asDisconnect(err) != nil || errors.Is(err, errAnswered) || c.ctx.Err() != nil {
 			return err
 		}
-		if err != nil {
-			c.node.log.Debug("unidirectional client may not subscribe", slog.String("channel", channel), slog.String("client", c.id), slog.Any("err", err))
-			if o != nil {
-				c.abandon(o.s)
-				close(o.s.settled)
-				*group = (*group)[:len(*group)-1]
-			}
-		}
+		c.node.log.Debug("unidirectional client may not subscribe", slog.String("channel", channel), slog.String("client", c.id), slog.Any("err", err))
 	}
 	return nil
+}
+
+func (c *Client) openAuthorized(o *opening) error {
+	s := o.s
+	var err error
+	if o.reply, err = c.authorize(s.declared, s.params, s.channel, &protocol.SubscribeRequest{}); err != nil {
+		return err
+	}
+	s.accepted = true
+	return c.open(o)
 }
 
 // welcomed queues the connect reply and makes the client known to the node. It is called with the locks of the group's

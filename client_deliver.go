@@ -70,6 +70,7 @@ type subscription struct {
 	buffer     []*Publication
 	bufferSize int // bytes
 	overflowed bool
+	lost       int          // of the buffer, where there are no positions
 	members    []Membership // buffered joins and leaves
 }
 
@@ -153,12 +154,21 @@ func (s *subscription) hold(p *Publication) {
 	if s.overflowed {
 		return
 	}
-	s.bufferSize += len(p.Data)
-	if s.bufferSize > s.client.node.config.MaxQueueSize {
-		s.overflowed, s.buffer = true, nil
+	s.bufferSize += p.size(false)
+	s.buffer = append(s.buffer, p)
+	if s.bufferSize <= s.client.node.config.MaxQueueSize {
 		return
 	}
-	s.buffer = append(s.buffer, p)
+	if s.positioned {
+		s.overflowed, s.buffer = true, nil // it is all in history
+		return
+	}
+	for s.bufferSize > s.client.node.config.MaxQueueSize && len(s.buffer) > 1 {
+		s.bufferSize -= s.buffer[0].size(false)
+		s.buffer[0] = nil
+		s.buffer = s.buffer[1:]
+		s.lost++
+	}
 }
 
 // enqueue queues a publication's frame under the channel's policy. The lock is held.

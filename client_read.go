@@ -111,7 +111,7 @@ func (c *Client) history(cmd *protocol.Command) outcome {
 	if q.Since != nil && q.Since.Epoch != "" && q.Since.Epoch != result.Epoch {
 		return refusal(ErrUnrecoverablePosition)
 	}
-	if payloadBytes(result.Publications) > c.node.config.MaxQueueSize/2 {
+	if sizeOf(result.Publications, c.escapes(o.Payload)) > c.node.config.MaxQueueSize/2 {
 		// The reply would throw the client out; a smaller page fits.
 		return refusal(ErrLimitExceeded)
 	}

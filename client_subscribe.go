@@ -215,6 +215,11 @@ func (c *Client) open(o *opening) error {
 	return c.readSeam(ctx, o)
 }
 
+// escapes reports whether payloads of a kind are longer on the connection than they are.
+func (c *Client) escapes(kind Payload) bool {
+	return kind == PayloadText && c.info.Encoding == transport.JSON
+}
+
 // checkReply refuses what the app cannot have meant.
 func (c *Client) checkReply(s *subscription, r *SubscribeReply) error {
 	if !r.ExpireAt.IsZero() && !r.ExpireAt.After(time.Now()) {
@@ -238,7 +243,7 @@ func (c *Client) readSeam(ctx context.Context, o *opening) error {
 	}
 	o.seam = seam{
 		cache: s.declared.options.caches(), recover: o.wish.recover && s.recoverable, since: o.wish.since,
-		stale: s.buffered(),
+		stale: s.buffered(), escaped: c.escapes(s.declared.options.Payload),
 	}
 	var q HistoryQuery
 	switch {
@@ -293,7 +298,7 @@ func (c *Client) tryGoLive(group []*opening, announce func() error) (gaps []*ope
 		if !o.merge() {
 			gaps = append(gaps, o)
 		}
-		room -= payloadBytes(o.joined.publications)
+		room -= sizeOf(o.joined.publications, o.seam.escaped)
 		if o.wish.reject && o.seam.recover && !o.joined.recovered && len(gaps) == 0 {
 			o.observeRecovery()
 			return nil, ErrUnrecoverablePosition
@@ -322,8 +327,8 @@ func (o *opening) observeRecovery() {
 func (o *opening) merge() bool {
 	s := o.s
 	if !s.positioned {
-		if o := s.client.node.config.Observer; o != nil && s.overflowed {
-			o.Dropped(s.channel, 1)
+		if o := s.client.node.config.Observer; o != nil && s.lost > 0 {
+			o.Dropped(s.channel, s.lost)
 		}
 		o.joined = joined{live: s.buffer}
 		return true

@@ -134,7 +134,7 @@ func (o *outgoing) pushPublication(s *subscription, frame []byte) (start bool, v
 func (c *Client) pushMembership(frame []byte) bool {
 	o := &c.out
 	o.mu.Lock()
-	if o.closed || o.queue.Bytes()+len(frame) > o.max {
+	if o.closed || o.queue.Bytes()+len(frame) > o.max/2 { // the other half is for what must not be lost
 		o.mu.Unlock()
 		return false
 	}

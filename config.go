@@ -80,8 +80,8 @@ type Config struct {
 	// Default 100,000.
 	MaxIdleStreams int
 
-	// MaxPublicationSize bounds the payload of a publication, in bytes, to half of MaxQueueSize at most. Default 256 KiB, or
-	// that half if it is less.
+	// MaxPublicationSize bounds the payload of a publication together with its tags, in bytes, to half of MaxQueueSize at
+	// most. Default 256 KiB, or that half if it is less.
 	MaxPublicationSize int
 
 	// MaxQueueSize bounds what is queued for one connection, in bytes. Default 1 MiB. Beyond it the channel's
@@ -168,24 +168,44 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+const (
+	// maxNumber and maxDuration leave room for the arithmetic that is done with settings. Nobody needs as much.
+	maxNumber   = 1 << 30
+	maxDuration = 365 * 24 * time.Hour
+	// minQueueSize holds the reply to a connect.
+	minQueueSize = 512
+)
+
 func (c *Config) validate() error {
-	positive := []struct {
-		name  string
-		value int64
-	}{
-		{"Concurrency", int64(c.Concurrency)}, {"ConnectTimeout", int64(c.ConnectTimeout)},
-		{"ExpiryGrace", int64(c.ExpiryGrace)}, {"HookTimeout", int64(c.HookTimeout)},
-		{"IdempotencyTTL", int64(c.IdempotencyTTL)}, {"MaxChannelLength", int64(c.MaxChannelLength)},
-		{"MaxChannels", int64(c.MaxChannels)}, {"MaxFrameSize", int64(c.MaxFrameSize)},
-		{"MaxHistoryRead", int64(c.MaxHistoryRead)}, {"MaxIdleStreams", int64(c.MaxIdleStreams)},
-		{"MaxPublicationSize", int64(c.MaxPublicationSize)}, {"MaxQueueSize", int64(c.MaxQueueSize)},
-		{"MaxRecovered", int64(c.MaxRecovered)}, {"MaxRunningHooks", int64(c.MaxRunningHooks)},
-		{"PongTimeout", int64(c.PongTimeout)}, {"WriteTimeout", int64(c.WriteTimeout)},
-	}
-	for _, f := range positive {
-		if f.value < 0 {
-			return fmt.Errorf("fanfare: Config.%s must not be negative", f.name)
+	for name, v := range map[string]int{
+		"Concurrency": c.Concurrency, "MaxChannelLength": c.MaxChannelLength, "MaxChannels": c.MaxChannels,
+		"MaxFrameSize": c.MaxFrameSize, "MaxHistoryRead": c.MaxHistoryRead, "MaxIdleStreams": c.MaxIdleStreams,
+		"MaxPublicationSize": c.MaxPublicationSize, "MaxQueueSize": c.MaxQueueSize, "MaxRecovered": c.MaxRecovered,
+		"MaxRunningHooks": c.MaxRunningHooks,
+	} {
+		if v < 0 || v > maxNumber {
+			return fmt.Errorf("fanfare: Config.%s of %d must not be negative or over %d", name, v, maxNumber)
 		}
+	}
+	for name, v := range map[string]time.Duration{
+		"ConnectTimeout": c.ConnectTimeout, "ExpiryGrace": c.ExpiryGrace, "HookTimeout": c.HookTimeout,
+		"IdempotencyTTL": c.IdempotencyTTL, "PongTimeout": c.PongTimeout, "WriteTimeout": c.WriteTimeout,
+	} {
+		if v < 0 {
+			return fmt.Errorf("fanfare: Config.%s must not be negative", name)
+		}
+	}
+	for name, v := range map[string]time.Duration{
+		"ConnectTimeout": c.ConnectTimeout, "DrainWindow": c.DrainWindow, "ExpiryGrace": c.ExpiryGrace,
+		"HookTimeout": c.HookTimeout, "IdempotencyTTL": c.IdempotencyTTL, "PingInterval": c.PingInterval,
+		"PongTimeout": c.PongTimeout, "PositionCheck": c.PositionCheck, "SlowHook": c.SlowHook, "WriteTimeout": c.WriteTimeout,
+	} {
+		if v > maxDuration {
+			return fmt.Errorf("fanfare: Config.%s of %v is more than a year", name, v)
+		}
+	}
+	if c.MaxQueueSize < minQueueSize {
+		return fmt.Errorf("fanfare: Config.MaxQueueSize of %d is less than %d", c.MaxQueueSize, minQueueSize)
 	}
 	if c.PingInterval > 0 && c.PingInterval < time.Second {
 		// Clients are told the interval in whole seconds.

@@ -3,6 +3,7 @@ package fanfare_test
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -44,10 +45,30 @@ func TestNew_ConfigErrorsNameTheField(t *testing.T) {
 		require.ErrorContains(t, err, "PingInterval")
 	})
 	t.Run("MaxPublicationSize fits into MaxQueueSize twice", func(t *testing.T) {
-		_, err := fanfare.New(fanfare.Config{MaxQueueSize: 1000, MaxPublicationSize: 501})
+		_, err := fanfare.New(fanfare.Config{MaxQueueSize: 2000, MaxPublicationSize: 1001})
 		require.ErrorContains(t, err, "MaxPublicationSize")
 		require.ErrorContains(t, err, "MaxQueueSize")
 	})
+}
+
+// Numbers that mean "no limit" to somebody would overflow the arithmetic behind them.
+func TestNew_NumbersAreBounded(t *testing.T) {
+	for field, config := range map[string]fanfare.Config{
+		"MaxChannels":   {MaxChannels: math.MaxInt},
+		"MaxFrameSize":  {MaxFrameSize: math.MaxInt},
+		"MaxQueueSize":  {MaxQueueSize: math.MaxInt},
+		"PingInterval":  {PingInterval: math.MaxInt64},
+		"HookTimeout":   {HookTimeout: math.MaxInt64},
+		"WriteTimeout":  {WriteTimeout: math.MaxInt64},
+		"Concurrency":   {Concurrency: math.MaxInt},
+		"DrainWindow":   {DrainWindow: math.MaxInt64},
+		"PositionCheck": {PositionCheck: math.MaxInt64},
+	} {
+		_, err := fanfare.New(config)
+		require.ErrorContains(t, err, field)
+	}
+	_, err := fanfare.New(fanfare.Config{MaxQueueSize: 1})
+	require.ErrorContains(t, err, "MaxQueueSize")
 }
 
 func TestNew_ValidConfigs(t *testing.T) {
@@ -55,7 +76,7 @@ func TestNew_ValidConfigs(t *testing.T) {
 		"zero value":                  {},
 		"switched off":                {PingInterval: -1, PositionCheck: -1, SlowHook: -1, DrainWindow: -1},
 		"short pings":                 {PingInterval: time.Second},
-		"small queue":                 {MaxQueueSize: 1000},
+		"small queue":                 {MaxQueueSize: 1 << 10},
 		"pong timeout, without pings": {PingInterval: -1, PongTimeout: time.Hour},
 		"origins":                     {AllowedOrigins: []string{"https://example.com", "https://*.example.com", "http://localhost:8080"}},
 		"all origins":                 {AllowedOrigins: []string{"*"}},

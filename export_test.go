@@ -4,10 +4,10 @@ import "time"
 
 // Residue is what a node holds on behalf of its clients. An idle node holds nothing.
 type Residue struct {
-	Clients, Users, Rooms, Members, Departures, Hooks, Goroutines int
+	Clients, Users, Rooms, Members, Attendances, Hooks, Goroutines int
 }
 
-// Residue counts. Members are those of the node's own presence; departures are users counted, and leaves held back.
+// Residue counts. Members are those of the node's own presence; attendances are users whose clients are counted.
 func (n *Node) Residue() Residue {
 	var r Residue
 	n.mu.RLock()
@@ -20,9 +20,9 @@ func (n *Node) Residue() Residue {
 	r.Goroutines = n.goroutines.running
 	n.goroutines.mu.Unlock()
 	r.Rooms = n.hub.Len()
-	n.departures.mu.Lock()
-	r.Departures = len(n.departures.clients) + len(n.departures.held)
-	n.departures.mu.Unlock()
+	n.attendances.mu.Lock()
+	r.Attendances = len(n.attendances.byUser)
+	n.attendances.mu.Unlock()
 	if p, ok := n.presence.(*MemoryPresence); ok {
 		for i := range p.shards {
 			s := &p.shards[i]

@@ -70,7 +70,7 @@ func (a acceptor) Accept(r *http.Request, conn transport.Conn) (transport.Sessio
 	c := &Client{
 		node: n, id: newID(), info: info, codec: protocol.JSON, request: r,
 		form:   n.form(info),
-		worker: n.workers[int(n.nextWorker.Add(1))%len(n.workers)],
+		worker: n.workers[n.nextWorker.Add(1)%uint32(len(n.workers))],
 		slots:  make(chan struct{}, n.config.Concurrency),
 		ready:  make(chan struct{}),
 	}

@@ -17,8 +17,16 @@ var errGone = errors.New("fanfare: client is gone")
 // errAnswered says that the connection was closed instead of an answer.
 var errAnswered = errors.New("fanfare: connection closed instead of an answer")
 
-// hookKey is the context key under which a hook's context holds the node it was called by.
+// hookKey is the context key under which a hook's context holds the client that it was called for.
 type hookKey struct{}
+
+// hookClient returns the client for whose hook the context was made, if it is one of a hook of this node.
+func (n *Node) hookClient(ctx context.Context) *Client {
+	if c, ok := ctx.Value(hookKey{}).(*Client); ok && c.node == n {
+		return c
+	}
+	return nil
+}
 
 // hookRun is one call of an app's function.
 type hookRun struct {
@@ -141,7 +149,7 @@ func callHook[T any](ctx context.Context, c *Client, name, channel string, fn fu
 		}
 		return none, ErrTooManyRequests
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, hookKey{}, n), n.config.HookTimeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, hookKey{}, c), n.config.HookTimeout)
 	defer cancel()
 
 	results := make(chan hookResult[T])
@@ -162,7 +170,11 @@ func callHook[T any](ctx context.Context, c *Client, name, channel string, fn fu
 				}
 			}
 		}()
-		r = guard(n, run, func() (T, error) { return fn(ctx) })
+		r = guard(n, run, func() (T, error) {
+			v, err := fn(ctx)
+			probe(err)
+			return v, err
+		})
 	}()
 
 	select {
@@ -180,6 +192,22 @@ func callHook[T any](ctx context.Context, c *Client, name, channel string, fn fu
 		}
 		return none, c.overrun(run)
 	}
+}
+
+// probe calls what is asked of a hook's error later, while a panic is still the hook's own: the error's methods are the
+// app's, and a nil pointer in an error interface is a common mistake.
+func probe(err error) {
+	if err == nil {
+		return
+	}
+	_ = err.Error()
+	if e, ok := errors.AsType[*Error](err); ok {
+		_ = e.Error()
+	}
+	if d, ok := errors.AsType[*Disconnect](err); ok {
+		_ = d.Error()
+	}
+	_ = errors.Is(err, context.DeadlineExceeded)
 }
 
 // hookError is what the client is to be told of a hook's error. What is no refusal is logged, and the client tries again.
@@ -223,7 +251,7 @@ func guard[T any](n *Node, run *hookRun, fn func() (T, error)) (r hookResult[T])
 			v = "runtime.Goexit was called"
 		}
 		r.panicked = true
-		n.log.Error("hook panicked", append(run.attrs(), slog.Any("panic", v), slog.String("stack", string(debug.Stack())))...)
+		n.log.Error("hook panicked", append(run.attrs(), slog.String("panic", fmt.Sprint(v)), slog.String("stack", string(debug.Stack())))...)
 		if o := n.config.Observer; o != nil {
 			o.HookPanicked(run.name)
 		}
@@ -246,7 +274,7 @@ func (n *Node) notify(c *Client, name, channel string, fn func(context.Context))
 	go func() {
 		defer n.hooks.end(run)
 		defer hanging.Stop()
-		ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), hookKey{}, n), n.config.HookTimeout)
+		ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), hookKey{}, c), n.config.HookTimeout)
 		defer cancel()
 		r := hookResult[struct{}]{panicked: true}
 		defer func() {

@@ -439,3 +439,28 @@ func TestHook_Authenticate_ErrorsAreNotToldVerbatim(t *testing.T) {
 		require.NotContains(t, strings.Join(received(t, uni), "\n"), "secret")
 	})
 }
+
+// nilInside is an error of an app whose methods do not expect to be called on nil.
+type nilInside struct{ inner error }
+
+func (e *nilInside) Error() string { return "wrapped: " + e.inner.Error() }
+func (e *nilInside) Unwrap() error { return e.inner }
+
+// A nil pointer in an error interface is a common mistake, and no reason for a process to end.
+func TestHook_TypedNilErrors(t *testing.T) {
+	for name, err := range map[string]error{
+		"Error": (*fanfare.Error)(nil), "Disconnect": (*fanfare.Disconnect)(nil), "of the app": (*nilInside)(nil),
+	} {
+		inBubble(t, name, func(t *testing.T) {
+			eachHook := newApp(t, fanfare.Config{})
+			bystander := eachHook.bystander(t)
+			eachHook.RPC("nil", func(context.Context, *fanfare.RPCRequest) ([]byte, error) { return []byte(`1`), err })
+			client := eachHook.victim(t)
+			_, got := client.RPC("nil", nil)
+			require.ErrorIs(t, got, fanfare.DisconnectInternal)
+			synctest.Wait()
+			requireEntry(t, eachHook, "hook panicked", "RPC nil", "")
+			eachHook.goesOn(t, bystander)
+		})
+	}
+}

@@ -10,7 +10,8 @@ import (
 type ConnectRequest struct {
 	// HTTP is a shallow clone of the request that opened the connection: cookies, headers, URL. Its context keeps the
 	// values that middleware put there; its cancellation is the hook's. It is valid only during the hook: what later
-	// hooks need goes into [Identity.State].
+	// hooks need goes into [Identity.State]. The handler may have returned: do not use values that middleware takes
+	// back for other requests then.
 	HTTP *http.Request
 	// ClientID is the id that the connection has, or will have if it is accepted.
 	ClientID string

@@ -42,14 +42,14 @@ type Node struct {
 
 	ownsBroker, ownsPresence bool
 
-	hub        *hub.Hub[*room]
-	channels   pattern.Set[*declaration]
-	hooks      hookTracker
-	goroutines goroutineGroup
-	departures departures
+	hub         *hub.Hub[*room]
+	channels    pattern.Set[*declaration]
+	hooks       hookTracker
+	goroutines  goroutineGroup
+	attendances attendances
 
-	operationsMu sync.Mutex // guards below
-	operations   []controlMessage
+	operationsMu sync.Mutex                  // guards below
+	operations   map[string][]controlMessage // of other nodes, by user; an entry is there while somebody executes them
 
 	workers    []*flushWorker
 	nextWorker atomic.Uint32
@@ -64,6 +64,7 @@ type Node struct {
 	methods map[string]RPCFunc
 	clients map[*Client]struct{}            // every connection, connected or not
 	users   map[string]map[*Client]struct{} // authenticated ones
+	logouts logouts
 	forms   []wireForm
 	done    chan struct{} // not nil once Shutdown was called
 }
@@ -128,7 +129,8 @@ func (n *Node) ID() string { return n.id }
 // "{name...}" stands at the end and takes one or more characters of anything. The most specific pattern wins, compared
 // segment by segment: a literal, then the longer prefix, then {x}, then {x...}.
 //
-// It may be called at any time, and affects later subscribes. It panics, naming the pattern and what is wrong, if the
+// It may be called at any time, and affects later subscribes; publishing follows it at once, so do not give a channel that is
+// watched another Payload. It panics, naming the pattern and what is wrong, if the
 // pattern is malformed, has the same shape as another, or its options contradict each other.
 func (n *Node) Channel(pattern string, o ChannelOptions) {
 	o, err := o.resolve()

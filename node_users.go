@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,8 +23,8 @@ import (
 // controlMessage carries an operation to the other nodes.
 type controlMessage struct {
 	Op       string          `json:"op"`
-	User     string          `json:"user"`
-	Channel  string          `json:"channel,omitempty"`
+	User     []byte          `json:"user"` // bytes, because ids and channels from Go need not be UTF-8
+	Channel  []byte          `json:"channel,omitempty"`
 	Reply    *SubscribeReply `json:"reply,omitempty"`
 	Code     uint32          `json:"code,omitempty"`
 	Reason   string          `json:"reason,omitempty"`
@@ -31,7 +32,8 @@ type controlMessage struct {
 }
 
 // Subscribe subscribes every connection of the user to the channel. The channel's options hold, its Subscribe hook is not
-// asked. Connections that are subscribed already, or have no room for another channel, stay as they are. It returns
+// asked. Connections that are subscribed already, or have no room for another channel, stay as they are. It waits for
+// connects that are under way, so a hook that runs during one must not call it for the user it is deciding upon. It returns
 // [ErrUnknownChannel] for an undeclared channel, and an error if a subscription failed, after trying all.
 func (n *Node) Subscribe(ctx context.Context, user, channel string, r SubscribeReply) error {
 	if _, err := n.declared(channel); err != nil {
@@ -43,18 +45,19 @@ func (n *Node) Subscribe(ctx context.Context, user, channel string, r SubscribeR
 		}
 	}
 	err := n.subscribeUser(ctx, user, channel, r)
-	return errors.Join(err, n.tellOthers(ctx, controlMessage{Op: "subscribe", User: user, Channel: channel, Reply: &r}))
+	return errors.Join(err, n.tellOthers(ctx, controlMessage{Op: "subscribe", User: []byte(user), Channel: []byte(channel), Reply: &r}))
 }
 
 // Unsubscribe ends the subscription of every connection of the user to the channel, whoever made it, with code 2000, after
 // which clients do not come back to it.
 func (n *Node) Unsubscribe(ctx context.Context, user, channel string) error {
 	err := n.unsubscribeUser(ctx, user, channel)
-	return errors.Join(err, n.tellOthers(ctx, controlMessage{Op: "unsubscribe", User: user, Channel: channel}))
+	return errors.Join(err, n.tellOthers(ctx, controlMessage{Op: "unsubscribe", User: []byte(user), Channel: []byte(channel)}))
 }
 
-// Disconnect closes every connection of the user; nil is [DisconnectForce], after which clients do not come back. The
-// code must be one that clients understand and a close frame carries: 3001 to 4999.
+// Disconnect closes every connection of the user, also those whose connect is under way; nil is [DisconnectForce], after
+// which clients do not come back. Called with the context of an Authenticate hook it spares the connection that the hook
+// decides upon. The code must be one that clients understand and a close frame carries: 3001 to 4999.
 func (n *Node) Disconnect(ctx context.Context, user string, d *Disconnect) error {
 	if d == nil {
 		d = DisconnectForce
@@ -62,15 +65,15 @@ func (n *Node) Disconnect(ctx context.Context, user string, d *Disconnect) error
 	if !validDisconnect(d.Code) {
 		return fmt.Errorf("fanfare: disconnect code %d is not between 3001 and 4999", d.Code)
 	}
-	n.disconnectUser(user, d)
-	return n.tellOthers(ctx, controlMessage{Op: "disconnect", User: user, Code: d.Code, Reason: d.Reason})
+	n.disconnectUser(user, d, n.hookClient(ctx))
+	return n.tellOthers(ctx, controlMessage{Op: "disconnect", User: []byte(user), Code: d.Code, Reason: d.Reason})
 }
 
 // Refresh changes when the connections of the user expire. The zero time is never; a time in the past closes them with
 // 3005.
 func (n *Node) Refresh(ctx context.Context, user string, expireAt time.Time) error {
 	err := n.refreshUser(ctx, user, expireAt)
-	return errors.Join(err, n.tellOthers(ctx, controlMessage{Op: "refresh", User: user, ExpireAt: expireAt}))
+	return errors.Join(err, n.tellOthers(ctx, controlMessage{Op: "refresh", User: []byte(user), ExpireAt: expireAt}))
 }
 
 func (n *Node) tellOthers(ctx context.Context, m controlMessage) error {
@@ -91,66 +94,124 @@ func (n *Node) tellOthers(ctx context.Context, m controlMessage) error {
 	return nil
 }
 
-// control takes an operation from another node. Operations are executed one by one in the order of their arrival, because
-// a later one may revoke an earlier; not here, because the sink must not block, and a subscribe asks the broker.
+// maxOperations bounds what waits to be done for one user: more than that comes from a loop somewhere.
+const maxOperations = 1000
+
+// control takes an operation from another node. The operations on one user are executed one by one in the order of their
+// arrival, because a later one may revoke an earlier; not here, because the sink must not block, and a subscribe asks the
+// broker. Disconnects do not block, and nothing in front of them can undo them.
 func (n *Node) control(data []byte) {
 	var m controlMessage
 	if err := json.Unmarshal(data, &m); err != nil {
 		n.log.Error("control message not understood", slog.Any("err", err))
 		return
 	}
+	user := string(m.User)
+	if m.Op == "disconnect" && validDisconnect(m.Code) {
+		n.disconnectUser(user, &Disconnect{Code: m.Code, Reason: m.Reason}, nil)
+		return
+	}
 	n.operationsMu.Lock()
 	defer n.operationsMu.Unlock()
-	n.operations = append(n.operations, m)
-	if len(n.operations) == 1 && !n.goroutines.start(n.operate) {
-		n.operations = nil // shutting down: there is nobody left to operate on
+	waiting, busy := n.operations[user]
+	switch {
+	case len(waiting) >= maxOperations:
+		n.log.Error("too many operations of other nodes; one is dropped", slog.String("op", m.Op), slog.String("user", user))
+		return
+	case !busy && !n.goroutines.start(func() { n.operate(user) }):
+		return // shutting down: there is nobody left to operate on
+	case n.operations == nil:
+		n.operations = make(map[string][]controlMessage)
 	}
+	n.operations[user] = append(waiting, m)
 }
 
-// operate executes what other nodes sent, until there is nothing. An operation stays in the list until it is done.
-func (n *Node) operate() {
+// operate executes what other nodes sent for a user, until there is nothing.
+func (n *Node) operate(user string) {
 	for {
 		n.operationsMu.Lock()
-		m := n.operations[0]
-		n.operationsMu.Unlock()
-		ctx, cancel := context.WithTimeout(n.ctx, 2*n.config.HookTimeout)
-		if err := n.execute(ctx, m); err != nil {
-			n.log.Error("operation of another node failed", slog.String("op", m.Op), slog.String("user", m.User),
-				slog.String("channel", m.Channel), slog.Any("err", err))
-		}
-		cancel()
-		n.operationsMu.Lock()
-		n.operations = n.operations[1:]
-		if len(n.operations) == 0 {
-			n.operations = nil
+		waiting := n.operations[user]
+		if len(waiting) == 0 {
+			delete(n.operations, user)
 			n.operationsMu.Unlock()
 			return
 		}
+		m := waiting[0]
+		n.operations[user] = waiting[1:]
 		n.operationsMu.Unlock()
+		ctx, cancel := context.WithTimeout(n.ctx, 2*n.config.HookTimeout)
+		if err := n.execute(ctx, user, m); err != nil {
+			n.log.Error("operation of another node failed", slog.String("op", m.Op), slog.String("user", user),
+				slog.String("channel", string(m.Channel)), slog.Any("err", err))
+		}
+		cancel()
 	}
 }
 
-func (n *Node) execute(ctx context.Context, m controlMessage) error {
+func (n *Node) execute(ctx context.Context, user string, m controlMessage) error {
 	switch {
 	case m.Op == "subscribe" && m.Reply != nil:
-		return n.subscribeUser(ctx, m.User, m.Channel, *m.Reply)
+		return n.subscribeUser(ctx, user, string(m.Channel), *m.Reply)
 	case m.Op == "unsubscribe":
-		return n.unsubscribeUser(ctx, m.User, m.Channel)
-	case m.Op == "disconnect" && validDisconnect(m.Code):
-		n.disconnectUser(m.User, &Disconnect{Code: m.Code, Reason: m.Reason})
-		return nil
+		return n.unsubscribeUser(ctx, user, string(m.Channel))
 	case m.Op == "refresh":
-		return n.refreshUser(ctx, m.User, m.ExpireAt)
+		return n.refreshUser(ctx, user, m.ExpireAt)
 	}
 	return errors.New("message not understood")
 }
 
 func validDisconnect(code uint32) bool { return code > DisconnectClosed.Code && code <= 4999 }
 
-func (n *Node) disconnectUser(user string, d *Disconnect) {
+// disconnectUser closes the user's connections, and sees to it that those that are being authenticated, except the one given,
+// will be: their hook may still have seen the user logged in.
+func (n *Node) disconnectUser(user string, d *Disconnect, spared *Client) {
+	n.mu.Lock()
+	n.logouts.note(logout{user: user, disconnect: d, spared: spared, at: time.Now()}, 2*n.config.HookTimeout)
+	n.mu.Unlock()
 	for _, c := range n.userClients(user) {
 		c.close(d)
 	}
+}
+
+// logouts remembers for a while which users were disconnected. The owner's lock guards it.
+type logouts struct {
+	recent []logout // oldest first
+	count  uint64   // of all there ever were
+}
+
+type logout struct {
+	user       string
+	disconnect *Disconnect
+	spared     *Client // whose Authenticate hook asked for it, if one did
+	at         time.Time
+	number     uint64
+}
+
+// note remembers a logout, and forgets those that are older than keep.
+func (l *logouts) note(o logout, keep time.Duration) {
+	old := 0
+	for old < len(l.recent) && o.at.Sub(l.recent[old].at) > keep {
+		old++
+	}
+	if l.recent = l.recent[old:]; len(l.recent) == 0 {
+		l.recent = nil
+	}
+	l.count++
+	o.number = l.count
+	l.recent = append(l.recent, o)
+}
+
+// after returns why a client's user was disconnected after the first count logouts, or nil.
+func (l *logouts) after(count uint64, c *Client, user string) *Disconnect {
+	for _, o := range slices.Backward(l.recent) {
+		if o.number <= count {
+			return nil
+		}
+		if o.user == user && o.spared != c {
+			return o.disconnect
+		}
+	}
+	return nil
 }
 
 func (n *Node) subscribeUser(ctx context.Context, user, channel string, r SubscribeReply) error {
@@ -159,7 +220,7 @@ func (n *Node) subscribeUser(ctx context.Context, user, channel string, r Subscr
 		if err == nil {
 			err = c.serverSubscribe(channel, r)
 		}
-		if errors.Is(err, ErrAlreadySubscribed) || errors.Is(err, ErrLimitExceeded) || errors.Is(err, errGone) {
+		if errors.Is(err, errGone) {
 			return nil
 		}
 		if err != nil {
@@ -210,6 +271,9 @@ func (c *Client) awaitConnected(ctx context.Context) error {
 // channel with [RecoveryCacheAlways] begins with follows behind.
 func (c *Client) serverSubscribe(channel string, r SubscribeReply) error {
 	s, err := c.reserve(channel, true)
+	if errors.Is(err, ErrAlreadySubscribed) || errors.Is(err, ErrLimitExceeded) {
+		return nil // as documented
+	}
 	if err != nil {
 		return err
 	}
@@ -283,14 +347,25 @@ func (n *Node) userClients(user string) []*Client {
 	return clients
 }
 
-// addClient makes an authenticated client known under its user.
-func (n *Node) addClient(c *Client) error {
+// logoutCount is how many logouts there have been: see addClient.
+func (n *Node) logoutCount() uint64 {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.logouts.count
+}
+
+// addClient makes an authenticated client known under its user. It refuses one whose user was disconnected since there had
+// been so many logouts, when its connect began: Authenticate may have seen the user still logged in.
+func (n *Node) addClient(c *Client, logouts uint64) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if _, ok := n.clients[c]; !ok {
 		return errGone
 	}
 	user := c.User()
+	if d := n.logouts.after(logouts, c, user); d != nil {
+		return d
+	}
 	if n.users[user] == nil {
 		n.users[user] = make(map[*Client]struct{})
 	}

@@ -3,7 +3,7 @@ package fanfare
 import "time"
 
 // Observer sees what happens on a node: the seam for metrics and tracing. Its methods are called on hot paths, from any
-// goroutine, possibly at once, some with locks held: they must be quick, must not block, and must not call the node. Embed
+// goroutine, possibly at once, some with locks held: they must be quick, and must not block, panic or call the node. Embed
 // [NopObserver] to implement only some of them, and to go on compiling when there are more.
 type Observer interface {
 	// Connected is called for every connect command: err is nil when the client was accepted.

@@ -3,21 +3,33 @@ package fanfare
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
 
-// departures holds back the leaves of users that may be back in a moment, and counts the clients that each user has in a
-// channel: for channels with [ChannelOptions.PresenceGrace] or [ChannelOptions.JoinLeavePerUser].
+// attendances count the clients that each user has in a channel, and hold back the leaves of users that may be back in a
+// moment: for channels with [ChannelOptions.PresenceGrace] or [ChannelOptions.JoinLeavePerUser].
 //
 // Counts are those of this node. Anonymous clients are nobody in particular: they come and go at once.
-type departures struct {
-	mu      sync.Mutex // guards below
-	clients map[presenceKey]int
-	held    map[presenceKey]*departure
+type attendances struct {
+	mu     sync.Mutex // guards below
+	byUser map[presenceKey]*attendance
 }
 
 type presenceKey struct{ channel, user string }
+
+// attendance is what is known of one user in one channel. Whoever changes it holds it until the others were told, or they
+// could hear of a leave and a join in the wrong order.
+type attendance struct {
+	key   presenceKey
+	users int // that hold it or wait to; attendances.mu guards it
+
+	lock    chan struct{} // of one slot: held across calls of presence and broker, each of which is bounded; guards below
+	clients int
+	away    *departure // held back
+}
 
 // departure is a leave that is held back: the presence entry stays until the timer fires.
 type departure struct {
@@ -31,65 +43,38 @@ func (o *ChannelOptions) counts(user string) bool {
 	return user != "" && (o.PresenceGrace > 0 || o.JoinLeavePerUser)
 }
 
-// arrive counts a client. It returns the held departure that it ends, if there is one, and whether the user had no other
-// client here.
-func (d *departures) arrive(k presenceKey) (back *departure, first bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.clients == nil {
-		d.clients = make(map[presenceKey]int)
+// hold returns a user's attendance, locked; release gives it back.
+func (a *attendances) hold(k presenceKey) *attendance {
+	a.mu.Lock()
+	u := a.byUser[k]
+	if u == nil {
+		u = &attendance{key: k, lock: make(chan struct{}, 1)}
+		if a.byUser == nil {
+			a.byUser = make(map[presenceKey]*attendance)
+		}
+		a.byUser[k] = u
 	}
-	d.clients[k]++
-	if back = d.held[k]; back != nil {
-		back.timer.Stop()
-		delete(d.held, k)
-	}
-	return back, back == nil && d.clients[k] == 1
+	u.users++
+	a.mu.Unlock()
+	u.lock <- struct{}{}
+	return u
 }
 
-// depart counts a client out, and reports whether it was the user's last one. With a grace the departure of the last one is
-// held for that long; then expired is called on a timer's goroutine. It is one step with the counting, or the user could
-// come back in between and come twice.
-func (d *departures) depart(k presenceKey, p *departure, grace time.Duration, expired func()) (last, held bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.clients[k]--
-	if d.clients[k] > 0 {
-		return false, false
+func (a *attendances) release(u *attendance) {
+	<-u.lock
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	u.users--
+	if u.users == 0 && u.clients == 0 && u.away == nil { // nobody holds it now
+		delete(a.byUser, u.key)
 	}
-	delete(d.clients, k)
-	if grace <= 0 {
-		return true, false
-	}
-	if d.held == nil {
-		d.held = make(map[presenceKey]*departure)
-	}
-	d.held[k] = p
-	p.timer = time.AfterFunc(grace, expired)
-	return true, true
 }
 
-// take removes a departure, if it is still held.
-func (d *departures) take(k presenceKey, p *departure) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.held[k] != p {
-		return false
-	}
-	delete(d.held, k)
-	return true
-}
-
-// takeAll removes all departures: the node is shutting down.
-func (d *departures) takeAll() map[presenceKey]*departure {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	all := d.held
-	d.held = nil
-	for _, p := range all {
-		p.timer.Stop()
-	}
-	return all
+// keys returns whom it knows.
+func (a *attendances) keys() []presenceKey {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Collect(maps.Keys(a.byUser))
 }
 
 // arrived tells the channel that a client has come. If its user was about to leave, the entry is swapped: leave and join go
@@ -104,8 +89,14 @@ func (n *Node) arrived(s *subscription) {
 		}
 		return
 	}
-	back, first := n.departures.arrive(presenceKey{s.channel, info.User})
-	if back != nil {
+	u := n.attendances.hold(presenceKey{s.channel, info.User})
+	defer n.attendances.release(u)
+	u.clients++
+	first := u.clients == 1
+	if back := u.away; back != nil {
+		first = false
+		back.timer.Stop()
+		u.away = nil
 		n.removePresence(s.channel, back.info.Client)
 		if o.JoinLeave && back.announced && !o.JoinLeavePerUser {
 			n.publishMembership(s.channel, Membership{Info: back.info})
@@ -131,13 +122,14 @@ func (n *Node) left(s *subscription, code uint32) {
 		return
 	}
 	k := presenceKey{s.channel, info.User}
-	grace := o.PresenceGrace
-	if code != unsubscribedByDisconnect || n.Ready() != nil {
-		grace = 0
-	}
-	p := &departure{info: info, announced: o.JoinLeave}
-	last, held := n.departures.depart(k, p, grace, func() { n.goroutines.start(func() { n.depart(k, p) }) })
-	if held {
+	u := n.attendances.hold(k)
+	defer n.attendances.release(u)
+	u.clients--
+	last := u.clients == 0
+	if last && o.PresenceGrace > 0 && code == unsubscribedByDisconnect && n.Ready() == nil {
+		p := &departure{info: info, announced: o.JoinLeave}
+		p.timer = time.AfterFunc(o.PresenceGrace, func() { n.goroutines.start(func() { n.depart(k, p) }) })
+		u.away = p
 		return
 	}
 	if s.present {
@@ -148,14 +140,16 @@ func (n *Node) left(s *subscription, code uint32) {
 	}
 }
 
-// depart carries out a departure whose time has come.
+// depart carries out a departure whose time has come, unless the user is back; nil is whatever departure there is.
 func (n *Node) depart(k presenceKey, p *departure) {
-	if n.departures.take(k, p) {
-		n.departed(k, p)
+	u := n.attendances.hold(k)
+	defer n.attendances.release(u)
+	if u.away == nil || p != nil && u.away != p {
+		return
 	}
-}
-
-func (n *Node) departed(k presenceKey, p *departure) {
+	p = u.away
+	u.away = nil
+	p.timer.Stop()
 	n.removePresence(k.channel, p.info.Client)
 	if p.announced {
 		n.publishMembership(k.channel, Membership{Info: p.info})

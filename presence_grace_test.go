@@ -2,6 +2,7 @@ package fanfare_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -120,4 +121,42 @@ func TestPresenceGrace_ShutdownLeavesNobody(t *testing.T) {
 		require.Empty(t, members)
 		require.NoError(t, presence.Close())
 	})
+}
+
+// slowRemove is a presence that takes its time to forget somebody.
+type slowRemove struct {
+	*fanfare.MemoryPresence
+	gate atomic.Pointer[chan struct{}]
+}
+
+func (p *slowRemove) Remove(ctx context.Context, node, channel, client string) error {
+	if gate := p.gate.Load(); gate != nil {
+		<-*gate
+	}
+	return p.MemoryPresence.Remove(ctx, node, channel, client)
+}
+
+func TestJoinLeavePerUser_TheLastWordIsTrue(t *testing.T) {
+	for name, grace := range map[string]time.Duration{"at once": 0, "as the grace ends": 5 * time.Second} {
+		inBubble(t, "back while the leave is under way, "+name, func(t *testing.T) {
+			presence := &slowRemove{MemoryPresence: fanfare.NewMemoryPresence()}
+			node := startNode(t, func(c *fanfare.Config) { c.Presence = presence })
+			node.Channel("x", fanfare.ChannelOptions{Public: true, Presence: true, ForceJoinLeave: true, JoinLeavePerUser: true, PresenceGrace: grace})
+			watcher := fanfaretest.Connect(t, node, "watcher")
+			requireSubscribe(t, watcher, "x")
+			ann := fanfaretest.Connect(t, node, "ann")
+			requireSubscribe(t, ann, "x")
+			events(watcher)
+			gate := make(chan struct{})
+			presence.gate.Store(&gate)
+			ann.Close()
+			time.Sleep(grace)
+			synctest.Wait()
+			requireSubscribe(t, fanfaretest.Connect(t, node, "ann"), "x")
+			synctest.Wait()
+			presence.gate.Store(nil)
+			close(gate)
+			require.Equal(t, []string{"x leave ann", "x join ann"}, events(watcher))
+		})
+	}
 }

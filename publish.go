@@ -61,8 +61,8 @@ func (n *Node) publish(ctx context.Context, d *declaration, channel string, data
 	if len(channel) > n.config.MaxChannelLength {
 		return Position{}, fmt.Errorf("fanfare: channel name of %d bytes: %w", len(channel), ErrBadRequest)
 	}
-	if len(data) > n.config.MaxPublicationSize {
-		return Position{}, fmt.Errorf("%w: %d bytes for channel %q", ErrTooLarge, len(data), channel)
+	if len(data)+tagsSize(o.tags) > n.config.MaxPublicationSize {
+		return Position{}, fmt.Errorf("%w: %d bytes for channel %q", ErrTooLarge, len(data)+tagsSize(o.tags), channel)
 	}
 	switch {
 	case d.options.Payload == PayloadJSON && !protocol.ValidPayload(data):

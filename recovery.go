@@ -3,6 +3,8 @@ package fanfare
 import (
 	"errors"
 	"slices"
+
+	"github.com/fanfare-go/fanfare/internal/protocol"
 )
 
 // errSeamGap says that history and live messages do not join: something was lost between them.
@@ -26,6 +28,8 @@ type seam struct {
 	stale    int
 	// maxBytes bounds the payload of a recovery; more is not recovered. 0 is no bound.
 	maxBytes int
+	// escaped says that the payloads are text, which is escaped on this connection.
+	escaped bool
 }
 
 // joined is how a subscription begins.
@@ -72,7 +76,7 @@ func (s seam) merge() (joined, error) {
 	} else if err := s.mergeStream(&j, buffered); err != nil {
 		return joined{}, err
 	}
-	if s.maxBytes > 0 && j.recovered && payloadBytes(j.publications) > s.maxBytes {
+	if s.maxBytes > 0 && j.recovered && sizeOf(j.publications, s.escaped) > s.maxBytes {
 		// A reply that would fill the client's queue throws it out again and again: better to say that it was too much.
 		j.recovered, j.publications = false, nil
 		j.told = position
@@ -159,11 +163,32 @@ func byOffset(a, b *Publication) int {
 	return 0
 }
 
-func payloadBytes(pubs []*Publication) int {
-	const overhead = 64 // of a publication's other fields
+// sizeOf is what publications take in a message, and about what they take in memory. Text is escaped on JSON connections.
+func sizeOf(pubs []*Publication, escaped bool) int {
 	n := 0
 	for _, p := range pubs {
-		n += len(p.Data) + overhead
+		n += p.size(escaped)
+	}
+	return n
+}
+
+func (p *Publication) size(escaped bool) int {
+	const overhead = 64 // field names, offset
+	n := len(p.Data) + overhead
+	if escaped {
+		n = protocol.StringSize(p.Data) + overhead
+	}
+	n += tagsSize(p.Tags)
+	if i := p.Info; i != nil {
+		n += protocol.StringSize(i.User) + protocol.StringSize(i.Client) + len(i.ConnInfo) + len(i.ChanInfo) + overhead
+	}
+	return n
+}
+
+func tagsSize(tags map[string]string) int {
+	n := 0
+	for k, v := range tags {
+		n += protocol.StringSize(k) + protocol.StringSize(v) + len(":,")
 	}
 	return n
 }

@@ -155,7 +155,7 @@ func (r *room) publication(p *Publication) {
 func (r *room) hold(p *Publication) {
 	if len(r.pending) < maxPending && r.pendingBytes < maxPendingBytes {
 		r.pending = append(r.pending, p)
-		r.pendingBytes += len(p.Data)
+		r.pendingBytes += p.size(false)
 	} else {
 		r.forgotten = true
 	}
@@ -224,7 +224,7 @@ func (r *room) repair() {
 			r.pending = slices.DeleteFunc(r.pending, func(p *Publication) bool {
 				return p.Offset > 0 && p.Epoch == r.top.Epoch && p.Offset <= r.top.Offset
 			})
-			r.pendingBytes = payloadBytes(r.pending)
+			r.pendingBytes = sizeOf(r.pending, false)
 			continue
 		}
 		if done = r.resume(waiting); done {
@@ -267,7 +267,7 @@ func (r *room) resume(covered int) bool {
 	pending := r.pending
 	for i, p := range pending {
 		if i >= covered && r.gapBefore(p) {
-			r.pending, r.pendingBytes = pending[i:], payloadBytes(pending[i:])
+			r.pending, r.pendingBytes = pending[i:], sizeOf(pending[i:], false)
 			return false
 		}
 		r.broadcast(p)

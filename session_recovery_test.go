@@ -434,3 +434,42 @@ func TestSubscribe_Spec10_1_NewEpochIsNotRecovered(t *testing.T) {
 		}
 	})
 }
+
+// A recovery that the queue cannot hold would throw the client out again and again, so everything that is on the wire counts.
+func TestSubscribe_RecoveryCountsWhatIsWritten(t *testing.T) {
+	info := `"` + strings.Repeat("i", 2000) + `"`
+	for name, publish := range map[string]func(t *testing.T, node *fanfare.Node, c *fanfaretest.Client) error{
+		"escapes of text": func(_ *testing.T, _ *fanfare.Node, c *fanfaretest.Client) error {
+			return c.Publish("text", []byte(`"`+strings.Repeat(`\u0001`, 1000)+`"`))
+		},
+		"who published": func(_ *testing.T, _ *fanfare.Node, c *fanfaretest.Client) error {
+			return c.Publish("json", []byte(`1`))
+		},
+		"tags": func(t *testing.T, node *fanfare.Node, _ *fanfaretest.Client) error {
+			_, err := node.Publish(t.Context(), "json", []byte(`1`), fanfare.WithTags(map[string]string{"t": strings.Repeat("t", 2000)}))
+			return err
+		},
+	} {
+		inBubble(t, name, func(t *testing.T) {
+			node := startNode(t, identify(fanfare.Identity{User: "ann", Info: []byte(info)}), func(c *fanfare.Config) { c.MaxQueueSize = 20_000 })
+			o := fanfare.ChannelOptions{Public: true, AllowPublish: fanfare.Anyone, History: fanfare.History{Size: 100, TTL: time.Hour}}
+			node.Channel("json", o)
+			o.Payload = fanfare.PayloadText
+			node.Channel("text", o)
+			c := fanfaretest.Connect(t, node, "ann")
+			channel := "json"
+			if name == "escapes of text" {
+				channel = "text"
+			}
+			at := requireSubscribe(t, c, channel).Position
+			for range 9 {
+				require.NoError(t, publish(t, node, c))
+			}
+			back := fanfaretest.Connect(t, node, "ann")
+			require.False(t, requireSubscribe(t, back, channel, fanfaretest.Recover(at)).Recovered)
+			at.Offset += 8
+			other := fanfaretest.Connect(t, node, "ann")
+			require.True(t, requireSubscribe(t, other, channel, fanfaretest.Recover(at)).Recovered)
+		})
+	}
+}

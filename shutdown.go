@@ -17,7 +17,7 @@ import (
 // because it would wait for itself. A second call waits for the first one. Call it before [http.Server.Shutdown], which
 // does not know hijacked connections.
 func (n *Node) Shutdown(ctx context.Context) error {
-	if ctx.Value(hookKey{}) == n {
+	if n.hookClient(ctx) != nil {
 		return ErrInHook
 	}
 	n.draining.Store(true)
@@ -30,7 +30,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 			return ctx.Err()
 		}
 		// The first call may have given up.
-		return errors.Join(n.goroutines.wait(ctx), n.hooks.wait(ctx))
+		return errors.Join(n.goroutines.wait(ctx), n.waitForHooks(ctx))
 	}
 	n.done = make(chan struct{})
 	clients := slices.Collect(maps.Keys(n.clients))
@@ -43,10 +43,14 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	// From here on whoever is late finds the context cancelled and the workers gone, and gives up.
 	n.cancel()
 	close(n.stop)
-	hookCtx, cancel := context.WithTimeout(ctx, n.config.HookTimeout)
-	err = errors.Join(err, n.hooks.wait(hookCtx))
-	cancel()
+	err = errors.Join(err, n.waitForHooks(ctx))
 	return errors.Join(err, n.detach(ctx))
+}
+
+func (n *Node) waitForHooks(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, n.config.HookTimeout)
+	defer cancel()
+	return n.hooks.wait(ctx)
 }
 
 // drain closes the connections, evenly over the window.
@@ -70,8 +74,8 @@ func (n *Node) drain(ctx context.Context, clients []*Client) error {
 
 // detach lets go of broker and presence, and waits for the daemons.
 func (n *Node) detach(ctx context.Context) error {
-	for k, p := range n.departures.takeAll() {
-		n.departed(k, p)
+	for _, k := range n.attendances.keys() {
+		n.depart(k, nil)
 	}
 	err := n.link.Close()
 	err = errors.Join(err, n.presence.RemoveNode(context.WithoutCancel(ctx), n.id))

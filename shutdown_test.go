@@ -246,3 +246,21 @@ func TestShutdown_Context(t *testing.T) {
 		require.NoError(t, <-first)
 	})
 }
+
+func TestShutdown_SecondCallWaitsForHooksNoLonger(t *testing.T) {
+	inBubble(t, "", func(t *testing.T) {
+		gate := newGate(t)
+		node, err := fanfare.New(fanfare.Config{Authenticate: fanfaretest.Authenticate, DrainWindow: -1, HookTimeout: 4 * time.Second})
+		require.NoError(t, err)
+		node.RPC("hang", func(context.Context, *fanfare.RPCRequest) ([]byte, error) { <-gate.opened; return nil, nil })
+		c := fanfaretest.Connect(t, node, "ann")
+		go func() { _, _ = c.RPC("hang", nil) }()
+		synctest.Wait()
+		require.ErrorContains(t, node.Shutdown(t.Context()), "RPC hang")
+		began := time.Now()
+		require.ErrorContains(t, node.Shutdown(t.Context()), "RPC hang")
+		require.Equal(t, 4*time.Second, time.Since(began))
+		gate.open()
+		require.NoError(t, node.Shutdown(t.Context()))
+	})
+}

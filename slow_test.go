@@ -417,3 +417,23 @@ func TestSlowReader_OtherTraffic(t *testing.T) {
 		})
 	}
 }
+
+func TestSlowReader_JoinsCostNoConnection(t *testing.T) {
+	inBubble(t, "", func(t *testing.T) {
+		node := startNode(t, identify(fanfare.Identity{User: "u", Info: []byte(`"` + strings.Repeat("i", 1000) + `"`)}),
+			func(c *fanfare.Config) { c.MaxQueueSize, c.WriteTimeout = 64<<10, time.Minute })
+		node.Channel("lobby", fanfare.ChannelOptions{Public: true, ForceJoinLeave: true})
+		node.Channel("news", fanfare.ChannelOptions{Public: true})
+		watcher := fanfaretest.Connect(t, node, "w", fanfaretest.WithWriteTimeout(time.Minute))
+		requireSubscribe(t, watcher, "lobby")
+		requireSubscribe(t, watcher, "news")
+		events(watcher)
+		watcher.Stall()
+		for range 200 {
+			requireSubscribe(t, fanfaretest.Connect(t, node, "u"), "lobby")
+		}
+		requirePublish(t, node, "news", `1`)
+		watcher.Resume()
+		require.Equal(t, []string{"news 1"}, only(events(watcher), "news"))
+	})
+}

@@ -16,7 +16,7 @@ func (o *object) key(name string) {
 	} else {
 		*o = append(*o, ',')
 	}
-	*o = append(strconv.AppendQuote(*o, name), ':')
+	*o = append(append(*o, quote(name)...), ':')
 }
 
 func (o *object) text(name, v string) {

@@ -22,6 +22,9 @@ import (
 //go:embed templates static
 var files embed.FS
 
+// maxBody is more than any form here needs.
+const maxBody = 64 << 10
+
 // app is everything that the handlers use.
 type app struct {
 	store    *store
@@ -79,7 +82,7 @@ func (a *app) handler() http.Handler {
 	// hides what the node needs of the ResponseWriter. The node checks the origin of sockets itself.
 	root.Handle("/realtime/", a.node)
 	// Refuses unsafe requests that other sites made a browser send, even where cookies would go along.
-	root.Handle("/", http.NewCrossOriginProtection().Handler(withDeadline(withHeaders(mux))))
+	root.Handle("/", http.NewCrossOriginProtection().Handler(withDeadline(withHeaders(http.MaxBytesHandler(mux, maxBody)))))
 	return root
 }
 
@@ -151,7 +154,6 @@ func (a *app) loggedIn(next func(w http.ResponseWriter, r *http.Request, user st
 
 // form reads a form. It has answered when ok is false.
 func (a *app) form(w http.ResponseWriter, r *http.Request) (ok bool) {
-	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 	if err := r.ParseForm(); err != nil {
 		a.problem(w, r, http.StatusBadRequest, "The form could not be read.")
 		return false

@@ -143,6 +143,37 @@ func TestLogin_BadName(t *testing.T) {
 	require.Empty(t, a.header.Get("Set-Cookie"))
 }
 
+// TestBodies_AreBounded: forms read no more than forms need, and what is no form reads nothing.
+func TestBodies_AreBounded(t *testing.T) {
+	f := setup(t)
+	login := httptest.NewRecorder()
+	f.app.sessions.start(login, httptest.NewRequest("POST", "/login", nil), "Ada")
+	session := login.Result().Cookies()[0]
+	filler := strings.Repeat("x", 1<<20)
+	for kind, body := range map[string]string{
+		"application/x-www-form-urlencoded": "next=" + filler,
+		"multipart/form-data; boundary=b":   "--b\r\nContent-Disposition: form-data; name=f; filename=f\r\n\r\n" + filler,
+	} {
+		for path, most := range map[string]int{
+			"GET /login": 0, "GET /": 0, "GET /rooms/lobby": 0, "GET /rooms/lobby/messages": 0, "POST /logout": 0,
+			// One byte more tells that there is more.
+			"POST /login": maxBody + 1, "POST /rooms": maxBody + 1, "POST /rooms/lobby/messages": maxBody + 1,
+		} {
+			for _, who := range []*http.Cookie{nil, session} {
+				method, path, _ := strings.Cut(path, " ")
+				sent := strings.NewReader(body)
+				r := httptest.NewRequest(method, path, sent)
+				r.Header.Set("Content-Type", kind)
+				if who != nil {
+					r.AddCookie(who)
+				}
+				f.app.handler().ServeHTTP(httptest.NewRecorder(), r)
+				require.LessOrEqual(t, len(body)-sent.Len(), most, "%s %s with %s, logged in: %t", method, path, kind, who != nil)
+			}
+		}
+	}
+}
+
 func TestOtherOrigins_AreRefused(t *testing.T) {
 	f := setup(t)
 	f.login("Ada")
@@ -305,10 +336,7 @@ func TestSocket_HasTheSessionOfThePage(t *testing.T) {
 		require.NoError(t, err)
 		pub = string(b)
 	}
-	var here struct{ People []person }
-	require.NoError(t, json.Unmarshal([]byte(f.send("GET", "/rooms/lobby/people", nil, asScript).body), &here))
-	require.Len(t, here.People, 1)
-	require.Equal(t, "Ada", here.People[0].User)
+	require.JSONEq(t, `{"people":["Ada"]}`, f.send("GET", "/rooms/lobby/people", nil, asScript).body)
 
 	f.send("POST", "/logout", nil)
 	require.Equal(t, 4501, closeCode(t, c), "a logout ends the socket")

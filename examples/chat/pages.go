@@ -1,13 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"crypto/rand"
-	"fmt"
 	"math"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/fanfare-go/fanfare"
@@ -24,7 +21,7 @@ type loginPage struct {
 }
 
 func (a *app) loginPage(w http.ResponseWriter, r *http.Request) {
-	next := localPath(r.FormValue("next"))
+	next := localPath(r.URL.Query().Get("next"))
 	if _, _, ok := a.sessions.user(r); ok {
 		http.Redirect(w, r, next, http.StatusSeeOther)
 		return
@@ -113,33 +110,13 @@ func (a *app) createRoom(w http.ResponseWriter, r *http.Request, user string) {
 		a.showRooms(w, r, user, http.StatusUnprocessableEntity, problem)
 		return
 	}
-	id := a.freeRoomID(name)
-	if err := a.store.addRoom(room{ID: id, Name: name}); err != nil {
-		a.logger.ErrorContext(r.Context(), "room not stored", "room", id, "err", err)
+	id, err := a.store.openRoom(name)
+	if err != nil {
+		a.logger.ErrorContext(r.Context(), "room not stored", "name", name, "err", err)
 		a.problem(w, r, http.StatusInternalServerError, "The room could not be saved.")
 		return
 	}
 	http.Redirect(w, r, "/rooms/"+id, http.StatusSeeOther)
-}
-
-// freeRoomID returns the id of the room with this name, or a new one.
-func (a *app) freeRoomID(name string) string {
-	base := roomID(name)
-	id := base
-	for n := 2; ; n++ {
-		if r, taken := a.store.room(id); !taken || strings.EqualFold(r.Name, name) {
-			return id
-		}
-		id = fmt.Sprintf("%s-%d", base, n)
-	}
-}
-
-// roomID makes a word for URLs and channels of a name: no colon, which would begin another segment of the channel.
-func roomID(name string) string {
-	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
-	})
-	return cmp.Or(strings.Join(words, "-"), "room")
 }
 
 type roomPage struct {
@@ -174,7 +151,7 @@ func (a *app) roomPage(w http.ResponseWriter, r *http.Request, user string) {
 		a.logger.WarnContext(r.Context(), "position not read", "room", ro.ID, "err", err)
 	}
 	page := roomPage{
-		User: user, Room: ro, Rooms: a.store.allRooms(), People: a.names(r, ro.ID),
+		User: user, Room: ro, Rooms: a.store.allRooms(), People: a.people(r, ro.ID),
 		Position: top.Position, Key: rand.Text(), MaxLength: maxTextLength,
 	}
 	msgs, earlier := a.store.before(ro.ID, math.MaxInt, pageSize)
@@ -183,16 +160,6 @@ func (a *app) roomPage(w http.ResponseWriter, r *http.Request, user string) {
 		page.Messages = append(page.Messages, messageView{m, m.User == user})
 	}
 	a.page(w, r, http.StatusOK, "room.html", page)
-}
-
-// names returns who is in a room, each once.
-func (a *app) names(r *http.Request, roomID string) []string {
-	var names []string
-	for _, p := range a.people(r, roomID) {
-		names = append(names, p.User)
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
 }
 
 // Blank is for the <template> that the page's script copies: one place says what a message looks like.

@@ -54,6 +54,9 @@ func newNode(st *store, se *sessions, logger *slog.Logger) (*fanfare.Node, error
 		History:        fanfare.History{Size: 100, TTL: 24 * time.Hour},
 		Presence:       true,
 		ForceJoinLeave: true,
+		// Pages list people: who has three tabs is one of them, and who reloads a page has not left.
+		JoinLeavePerUser: true,
+		PresenceGrace:    3 * time.Second,
 	})
 	return node, nil
 }

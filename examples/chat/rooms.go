@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -97,29 +98,25 @@ func (a *app) listMessages(w http.ResponseWriter, r *http.Request, _ string) {
 	a.json(w, r, http.StatusOK, list)
 }
 
-// person is one open page of somebody: who has three tabs is there three times, and gone when the last one closes.
-type person struct {
-	Client string `json:"client"`
-	User   string `json:"user"`
-}
-
 // listPeople tells who is in a room. Joins and leaves keep a page's list right from then on.
 func (a *app) listPeople(w http.ResponseWriter, r *http.Request, _ string) {
 	if _, ok := a.store.room(r.PathValue("id")); !ok {
 		a.problem(w, r, http.StatusNotFound, "There is no such room.")
 		return
 	}
-	a.json(w, r, http.StatusOK, map[string][]person{"people": a.people(r, r.PathValue("id"))})
+	a.json(w, r, http.StatusOK, map[string][]string{"people": a.people(r, r.PathValue("id"))})
 }
 
-func (a *app) people(r *http.Request, roomID string) []person {
-	people := []person{}
+// people returns who is in a room, each once, however many pages they have open.
+func (a *app) people(r *http.Request, roomID string) []string {
+	people := []string{} // [] and not null
 	members, err := a.node.Presence(r.Context(), roomChannel(roomID))
 	if err != nil {
 		a.logger.WarnContext(r.Context(), "presence not read", "room", roomID, "err", err)
 	}
 	for _, m := range members {
-		people = append(people, person{Client: m.Client, User: m.User})
+		people = append(people, m.User)
 	}
-	return people
+	slices.Sort(people)
+	return slices.Compact(people)
 }

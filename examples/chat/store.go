@@ -3,12 +3,14 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 )
@@ -203,6 +205,33 @@ func (s *store) addRoom(r room) error {
 	return s.append(record{Room: &r})
 }
 
+// openRoom returns the id of the room with this name, and makes the room if there is none. Two rooms that are opened at
+// once and whose names make the same id get different ones.
+func (s *store) openRoom(name string) (id string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	base := roomID(name)
+	id = base
+	for n := 2; ; n++ {
+		r, taken := s.rooms[id]
+		if !taken {
+			return id, s.append(record{Room: &room{ID: id, Name: name}})
+		}
+		if strings.EqualFold(r.Name, name) {
+			return id, nil
+		}
+		id = fmt.Sprintf("%s-%d", base, n)
+	}
+}
+
+// roomID makes a word for URLs and channels of a name: no colon, which would begin another segment of the channel.
+func roomID(name string) string {
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	})
+	return cmp.Or(strings.Join(words, "-"), "room")
+}
+
 func (s *store) room(id string) (room, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -262,8 +291,9 @@ func (s *store) syncLoop() {
 		case <-tick.C:
 			s.mu.Lock()
 			if s.dirty {
+				s.dirty = false
 				// What the disk refused once must not be trusted to be there after a second, successful try.
-				s.dirty, s.broken = false, s.file.Sync() != nil
+				s.broken = s.file.Sync() != nil || s.broken
 			}
 			s.mu.Unlock()
 		}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -128,6 +129,61 @@ func TestStore_FailedWriteLeavesNothing(t *testing.T) {
 	require.Equal(t, []string{"1 one"}, allTexts(s))
 	_, err = s.addMessage(message{Room: "a", User: "Ada", Text: "two", Key: "k"})
 	require.ErrorIs(t, err, errStoreBroken)
+}
+
+// TestStore_BrokenStaysBroken: a sync that succeeds says nothing of a record whose end is unknown.
+func TestStore_BrokenStaysBroken(t *testing.T) {
+	path := storePath(t)
+	synctest.Test(t, func(t *testing.T) {
+		s, err := openStore(path, time.Second)
+		require.NoError(t, err)
+		defer s.close()
+		require.NoError(t, s.addRoom(room{"a", "Room A"})) // awaits its sync
+		// The disk takes nothing more, neither a record nor that its half is cut off, but it syncs.
+		readOnly, err := os.Open(path)
+		require.NoError(t, err)
+		s.mu.Lock()
+		require.NoError(t, s.file.Close())
+		s.file = readOnly
+		s.mu.Unlock()
+		require.Error(t, s.addRoom(room{"b", "Room B"}))
+
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		require.ErrorIs(t, s.addRoom(room{"c", "Room C"}), errStoreBroken)
+	})
+}
+
+// TestStore_RoomsOpenedAtOnce: whoever opens a room gets the one with their name, though others' names make the same id.
+func TestStore_RoomsOpenedAtOnce(t *testing.T) {
+	s, err := openStore(storePath(t), time.Hour)
+	require.NoError(t, err)
+	defer s.close()
+	for round := range 100 {
+		names := []string{"!", "?", "!", "?"}
+		ids := make([]string, len(names))
+		start := make(chan struct{})
+		var all sync.WaitGroup
+		for i := range names {
+			names[i] = fmt.Sprint("round ", round, names[i])
+			all.Go(func() {
+				<-start
+				id, err := s.openRoom(names[i])
+				if err != nil {
+					t.Error(err)
+				}
+				ids[i] = id
+			})
+		}
+		close(start)
+		all.Wait()
+		for i, id := range ids {
+			r, ok := s.room(id)
+			require.True(t, ok, id)
+			require.Equal(t, names[i], r.Name)
+		}
+		require.Len(t, s.allRooms(), 2*(round+1))
+	}
 }
 
 func TestStore_UnknownRoom(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"log"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/fanfare-go/fanfare" // live
@@ -18,7 +19,7 @@ var page = template.Must(template.New("").Parse(`<!doctype html><meta name="view
 {{else}}<form method="post" action="/login"><input name="user" required autofocus> <button>Log in</button></form>{{end}}
 <ul id="book">{{range .Book}}<li>{{.}}</li>{{end}}</ul>
 <script>
-const socket = new WebSocket("/realtime/uni_websocket?cf_connect=" + encodeURIComponent('{"subs":{"guestbook":{}}}')) // live
+const socket = new WebSocket(location.origin.replace("http", "ws") + "/realtime/uni_websocket?cf_connect=" + encodeURIComponent('{"subs":{"guestbook":{}}}')) // live
 socket.onmessage = e => { const m = JSON.parse(e.data); if (m.pub) book.append(Object.assign(document.createElement("li"), {textContent: m.pub.data})) } // live
 </script>`))
 
@@ -36,8 +37,9 @@ func main() {
 	mux.Handle("/realtime/", node) // live
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
-		defer mu.Unlock()
-		page.Execute(w, map[string]any{"User": userOf(r), "Book": book})
+		entries := slices.Clone(book)
+		mu.Unlock()
+		page.Execute(w, map[string]any{"User": userOf(r), "Book": entries})
 	})
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 		http.SetCookie(w, &http.Cookie{Name: "user", Value: r.FormValue("user"), HttpOnly: true, SameSite: http.SameSiteLaxMode})
@@ -55,7 +57,8 @@ func main() {
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 	})
 	log.Print("http://127.0.0.1:8080")
-	log.Fatal(http.ListenAndServe("127.0.0.1:8080", http.NewCrossOriginProtection().Handler(mux)))
+	guarded := http.NewCrossOriginProtection().Handler(http.MaxBytesHandler(mux, 1<<16))
+	log.Fatal(http.ListenAndServe("127.0.0.1:8080", guarded))
 }
 
 // identify: the app's login is the login of its sockets.

@@ -68,6 +68,7 @@ func FuzzJSONString(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		encoded := protocol.AppendString(nil, s)
+		require.Len(t, encoded, protocol.StringSize(s))
 		require.Equal(t, encoded, protocol.AppendString(nil, []byte(s)))
 		require.True(t, protocol.ValidPayload(encoded))
 		require.False(t, strings.ContainsAny(string(encoded), "\n\r\u2028\u2029"))

@@ -48,6 +48,30 @@ func AppendString[S ~string | ~[]byte](dst []byte, s S) []byte {
 	return append(dst, '"')
 }
 
+// StringSize returns how many bytes [AppendString] appends.
+func StringSize[S ~string | ~[]byte](s S) int {
+	size := len(s) + len(`""`)
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			switch {
+			case c == '"', c == '\\', c == '\n', c == '\r', c == '\t':
+				size++
+			case c < ' ':
+				size += len(`\u0000`) - 1
+			}
+			i++
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
+		if r == utf8.RuneError && n == 1 || r == '\u2028' || r == '\u2029' {
+			size += len(`\u0000`) - n
+		}
+		i += n
+	}
+	return size
+}
+
 // appendEscape appends an ASCII character that may not stand in a JSON string as it is.
 func appendEscape(dst []byte, c byte) []byte {
 	switch c {
