@@ -18,14 +18,14 @@ import (
 // Who does what for a client: the transport's reader calls Receive, which answers pongs and fills the command queue; the
 // runner, a goroutine that lives while there are commands, runs them in order; subscribes run on goroutines of their own,
 // so that they overlap; hooks run on goroutines of their own, so that they can be given up. A publication is queued by
-// whoever delivers it, and written by the flush worker that owns the client.
+// whoever delivers it, and written by the worker that owns the client.
 type Client struct {
 	node   *Node
 	id     string
 	info   transport.Info
 	codec  protocol.Codec
 	form   int // index of the wire form, see Node.forms
-	worker *flushWorker
+	worker *worker
 
 	ctx    context.Context // ends when the connection does
 	cancel context.CancelFunc

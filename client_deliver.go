@@ -61,7 +61,9 @@ type subscription struct {
 	claimed  atomic.Bool   // somebody is ending it
 	finished chan struct{} // closed when it has been ended
 
-	index    int       // in room.subs; room.mu guards it
+	audience *audience // that it is in; room.mu guards it
+	since    uint64    // of the room's messages, those after it are for the subscription; constant once it is in an audience
+	index    int       // in audience.subs; audience.mu guards it
 	expireAt time.Time // client.mu guards it
 
 	mu         sync.Mutex // guards below
@@ -120,7 +122,40 @@ func (s *subscription) end() {
 	s.stage, s.buffer, s.members = over, nil, nil
 }
 
-// deliver takes a publication from the room, in the channel's order, and reports whether it was queued (spec 10.5).
+// deliverBatch takes messages from the worker, in the channel's order. Where nothing stands in the way they are written at
+// once, in one piece that all subscriptions share.
+func (s *subscription) deliverBatch(b *batch) {
+	c := s.client
+	s.mu.Lock()
+	if s.stage != flowing || !b.continues(s) || !c.out.claim() {
+		s.mu.Unlock()
+		for _, item := range b.items {
+			s.take(item)
+		}
+		return
+	}
+	if p := b.items[len(b.items)-1].publication; s.positioned && p.Offset > 0 {
+		s.position = p.Position
+	}
+	s.mu.Unlock()
+	b.count++
+	c.writeNow(b.frames(s))
+}
+
+// take takes one message from the worker.
+func (s *subscription) take(b *broadcast) {
+	switch {
+	case b.seq <= s.since:
+	case b.membership != nil:
+		s.deliverMembership(b)
+	case b.publication == nil:
+		s.cutBehind(b.top)
+	case s.deliver(b):
+		b.delivered.Add(1)
+	}
+}
+
+// deliver takes a publication, in the channel's order, and reports whether it was queued (spec 10.5).
 func (s *subscription) deliver(b *broadcast) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -191,7 +226,7 @@ func (s *subscription) enqueue(frame []byte) bool {
 	return false
 }
 
-// deliverMembership takes a join or leave from the room.
+// deliverMembership takes a join or leave.
 func (s *subscription) deliverMembership(b *broadcast) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,7 +2,6 @@ package fanfare
 
 import (
 	"sync"
-	"time"
 
 	"github.com/fanfare-go/fanfare/internal/outbox"
 	"github.com/fanfare-go/fanfare/internal/protocol"
@@ -197,6 +196,53 @@ func (c *Client) startFlush() {
 	c.node.goroutines.start(c.flushBlocking)
 }
 
+// claim makes the caller the flusher, if nothing is queued and nobody else is: it may then write what it has at once.
+func (o *outgoing) claim() bool {
+	if o.try == nil {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || o.flushing || o.queue.Len() > 0 {
+		return false
+	}
+	o.flushing = true
+	return true
+}
+
+// writeNow writes frames that many connections may share, as the flusher by claim.
+func (c *Client) writeNow(frames []byte) {
+	o := &c.out
+	written, err := o.try.TryWrite(frames)
+	if err != nil {
+		c.writeFailed(err)
+		return
+	}
+	o.mu.Lock()
+	switch {
+	case written < len(frames):
+		o.blocked = true
+		o.mu.Unlock()
+		c.node.goroutines.start(func() { c.finish(frames[written:]) })
+	case o.queue.Len() > 0:
+		o.mu.Unlock()
+		c.worker.add(c)
+	default:
+		c.idle()
+		o.mu.Unlock()
+	}
+}
+
+// idle ends the caller's being the flusher: there is nothing to write. outgoing.mu is held.
+func (c *Client) idle() {
+	o := &c.out
+	o.flushing, o.blocked = false, false
+	if o.empty != nil {
+		close(o.empty)
+	}
+	c.tellDrained()
+}
+
 // flush writes what is queued without blocking. It is called by the client's worker, whose buffer it borrows.
 func (c *Client) flush(buf []byte) {
 	o := &c.out
@@ -265,11 +311,7 @@ func (c *Client) next(buf []byte, max int, blocking bool) (frames []byte, n int)
 		}
 		return frames, n
 	}
-	o.flushing, o.blocked = false, false
-	if o.empty != nil {
-		close(o.empty)
-	}
-	c.tellDrained()
+	c.idle()
 	return nil, 0
 }
 
@@ -305,71 +347,15 @@ func (c *Client) pushMessage(p *protocol.Push) {
 	c.push(c.encodePush(p))
 }
 
-func (c *Client) encodePush(p *protocol.Push) []byte {
+func (c *Client) encodePush(p *protocol.Push) []byte { return c.frame(c.appendPush(nil, p)) }
+
+func (c *Client) appendPush(dst []byte, p *protocol.Push) []byte {
 	if c.info.Unidirectional {
-		return c.frame(c.codec.AppendBarePush(nil, p))
+		return c.codec.AppendBarePush(dst, p)
 	}
-	return c.frame(c.codec.AppendPush(nil, p))
+	return c.codec.AppendPush(dst, p)
 }
 
 func (c *Client) frame(message []byte) []byte {
 	return c.info.Framing.AppendFrame(make([]byte, 0, len(message)+16), message)
 }
-
-// flushWorker writes for the clients it owns, with writes that never block. A client belongs to one worker for life.
-type flushWorker struct {
-	mu      sync.Mutex // guards below
-	clients []*Client  // that have something to write; each at most once
-	wake    chan struct{}
-}
-
-func newFlushWorker() *flushWorker { return &flushWorker{wake: make(chan struct{}, 1)} }
-
-func (w *flushWorker) add(c *Client) {
-	w.mu.Lock()
-	w.clients = append(w.clients, c)
-	first := len(w.clients) == 1
-	w.mu.Unlock()
-	if first {
-		select {
-		case w.wake <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// run is the worker's goroutine. It is owned by the node and ends when stop is closed.
-func (w *flushWorker) run(stop <-chan struct{}) {
-	buf := make([]byte, 0, maxJoin)
-	var batch []*Client
-	for {
-		select {
-		case <-w.wake:
-		case <-stop:
-			return
-		}
-		w.mu.Lock()
-		batch, w.clients = w.clients, batch[:0]
-		w.mu.Unlock()
-		began := time.Now()
-		for i, c := range batch {
-			c.flush(buf)
-			batch[i] = nil
-			if time.Since(began) > workerSlice {
-				// Park for real: the app's own requests wait for this core too, and Gosched would let the run queue
-				// starve the network poller.
-				time.Sleep(workerPause)
-				began = time.Now()
-			}
-		}
-		if cap(batch) > maxIdleBatch {
-			batch = nil
-		}
-	}
-}
-
-const (
-	workerSlice  = 500 * time.Microsecond
-	workerPause  = 20 * time.Microsecond
-	maxIdleBatch = 64 << 10 // half a megabyte, so that a fan-out to as many allocates nothing
-)

@@ -61,6 +61,10 @@ type Config struct {
 	// IdempotencyTTL is how long [WithIdempotencyKey] remembers. Default 5 min.
 	IdempotencyTTL time.Duration
 
+	// LatencyBudget is the longest that publications of a busy channel wait to be written together with those behind them.
+	// Channels that are quiet or small, replies and pings never wait. Default 25 ms; negative writes each at once.
+	LatencyBudget time.Duration
+
 	// Logger gets everything the node has to say. Default: nothing is logged.
 	Logger *slog.Logger
 
@@ -152,6 +156,7 @@ func (c Config) withDefaults() Config {
 	dur(&c.ExpiryGrace, 25*time.Second)
 	dur(&c.HookTimeout, 4*time.Second)
 	dur(&c.IdempotencyTTL, 5*time.Minute)
+	dur(&c.LatencyBudget, 25*time.Millisecond)
 	dur(&c.PingInterval, 25*time.Second)
 	dur(&c.PositionCheck, 40*time.Second)
 	dur(&c.SlowHook, time.Second)

@@ -9,10 +9,15 @@ func (n *Node) ForgetEpochs(channel string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.top.Epoch, r.delivered.Epoch = "", ""
-	for _, s := range r.subs {
-		s.mu.Lock()
-		s.position.Epoch = ""
-		s.mu.Unlock()
+	for _, a := range r.audiences {
+		if a == nil {
+			continue
+		}
+		for _, s := range a.subs {
+			s.mu.Lock()
+			s.position.Epoch = ""
+			s.mu.Unlock()
+		}
 	}
 }
 
@@ -24,5 +29,5 @@ func (n *Node) Subscribers(channel string) int {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.subs)
+	return r.subscribers
 }

@@ -24,12 +24,12 @@ const Version = "0.1.0"
 // Who owns what:
 //
 //	reading a connection      the transport's goroutine; it never runs app code
-//	writing a connection      one flusher at a time: the node's flush worker, or a goroutine while the socket is full
+//	writing a connection      one flusher at a time: the node's worker, or a goroutine while the socket is full
 //	client state              client.mu; never held across hooks, broker calls or connections
-//	order within a channel    room.mu; held to hand one publication to every subscription's queue
+//	order within a channel    room.mu; held to put one publication into every worker's inbox
 //	position and seam buffer  subscription.mu
 //	a frame                   whoever encoded it, until it is queued; then it is read-only for ever
-//	flush workers, checker    the node; Shutdown ends them
+//	workers, checker          the node; Shutdown ends them
 //	all other goroutines      the node's goroutine group and hook tracker; Shutdown waits for them
 type Node struct {
 	config   Config
@@ -51,7 +51,7 @@ type Node struct {
 	operationsMu sync.Mutex                  // guards below
 	operations   map[string][]controlMessage // of other nodes, by user; an entry is there while somebody executes them
 
-	workers    []*flushWorker
+	workers    []*worker
 	nextWorker atomic.Uint32
 	daemons    sync.WaitGroup
 	stop       chan struct{} // ends the daemons
@@ -110,8 +110,8 @@ func New(c Config) (*Node, error) {
 		return nil, fmt.Errorf("fanfare: attach to the broker: %w", err)
 	}
 	n.handlers = n.defaultHandlers()
-	for range runtime.GOMAXPROCS(0) {
-		w := newFlushWorker()
+	for i := range runtime.GOMAXPROCS(0) {
+		w := newWorker(i, c.LatencyBudget)
 		n.workers = append(n.workers, w)
 		n.daemons.Go(func() { w.run(n.stop) })
 	}

@@ -74,6 +74,9 @@ func (n *Node) publish(ctx context.Context, d *declaration, channel string, data
 	if o.idempotencyKey != "" {
 		store.IdempotencyKey, store.IdempotencyTTL = o.idempotencyKey, n.config.IdempotencyTTL
 	}
+	if err := n.awaitSpace(ctx, channel); err != nil {
+		return Position{}, err
+	}
 	return n.broker.Publish(ctx, channel, &Publication{Data: data, Info: o.info, Tags: o.tags}, store)
 }
 

@@ -6,9 +6,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/fanfare-go/fanfare/internal/protocol"
-	"github.com/fanfare-go/fanfare/transport"
 )
 
 const (
@@ -31,8 +28,10 @@ type room struct {
 	asked   bool          // the broker may be sending
 	linked  bool          // it is
 
-	mu           sync.Mutex // orders the fan-out, and guards below
-	subs         []*subscription
+	mu           sync.Mutex  // orders the messages, and guards below
+	audiences    []*audience // by worker; nil entries have no subscribers, as has a nil slice
+	subscribers  int
+	seq          uint64   // of the newest message
 	top          Position // of the stream, as far as this node knows; not known if its epoch is empty
 	delivered    Position // of the newest publication that came here
 	deliveredAt  time.Time
@@ -40,6 +39,7 @@ type room struct {
 	pending      []*Publication // came while repairing
 	pendingBytes int
 	forgotten    bool // some of them were not kept
+	lagging      bool // messages were dropped because the workers' inboxes were full
 }
 
 func (n *Node) newRoom(channel string) *room {
@@ -102,27 +102,34 @@ func (r *room) unlink() {
 func (r *room) add(s *subscription, max int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if max > 0 && len(r.subs) >= max {
-		s.index = -1
+	if max > 0 && r.subscribers >= max {
 		return false
 	}
-	s.index = len(r.subs)
-	r.subs = append(r.subs, s)
+	r.subscribers++
+	w := s.client.worker
+	if r.audiences == nil {
+		r.audiences = make([]*audience, len(r.node.workers))
+	}
+	if r.audiences[w.index] == nil {
+		r.audiences[w.index] = &audience{room: r, worker: w, place: -1}
+	}
+	s.audience, s.since = r.audiences[w.index], r.seq
+	s.audience.size++
+	s.audience.add(s)
 	return true
 }
 
 func (r *room) remove(s *subscription) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s.index < 0 {
+	a := s.audience
+	if a == nil {
 		return
 	}
-	last := len(r.subs) - 1
-	r.subs[s.index] = r.subs[last]
-	r.subs[s.index].index = s.index
-	r.subs[last] = nil
-	r.subs = r.subs[:last]
-	s.index = -1
+	s.audience = nil
+	r.subscribers--
+	a.size--
+	a.remove(s)
 }
 
 // observe tells the room where the stream stands, as read from the broker for a new subscription. It counts only if the
@@ -138,18 +145,82 @@ func (r *room) observe(top Position) {
 // publication takes a publication from the broker. Calls come in the channel's order.
 func (r *room) publication(p *Publication) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.repairing {
+	var inline []*audience
+	switch {
+	case r.repairing:
 		r.hold(p)
-		return
-	}
-	if r.gapBefore(p) {
+	case r.lagging || r.full():
+		r.miss(p)
+	case r.gapBefore(p):
 		r.repairing = true
 		r.hold(p)
 		r.node.goroutines.start(r.repair)
+	default:
+		r.broadcast(p, &inline)
+	}
+	r.mu.Unlock()
+	serve(inline)
+}
+
+// full reports whether the workers can take nothing more. The lock is held.
+func (r *room) full() bool {
+	for _, a := range r.audiences {
+		if a != nil && a.size > 0 && a.worker.full(r) {
+			r.lagging = true
+			return true
+		}
+	}
+	return false
+}
+
+// awaitSpace returns when the workers have room for a publication to the channel: the publisher waits before anything is
+// stored, and for the workers, never for a reader.
+func (n *Node) awaitSpace(ctx context.Context, channel string) error {
+	if r, ok := n.hub.Get(channel); ok {
+		return r.awaitSpace(ctx)
+	}
+	return nil
+}
+
+func (r *room) awaitSpace(ctx context.Context) error {
+	for i, w := range r.node.workers {
+		if w.bytes.Load() <= maxInbox {
+			continue
+		}
+		r.mu.Lock()
+		wanted := r.audiences != nil && r.audiences[i] != nil && r.audiences[i].size > 0
+		r.mu.Unlock()
+		if wanted {
+			if err := w.awaitSpace(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// miss lets go of a publication for want of room: what is stored is read again when there is some. The lock is held.
+func (r *room) miss(p *Publication) {
+	if p.Offset > 0 {
 		return
 	}
-	r.broadcast(p)
+	if o := r.node.config.Observer; o != nil {
+		o.Dropped(r.channel, r.subscribers)
+	}
+}
+
+// catchUp is called when the workers have room again.
+func (r *room) catchUp() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.lagging {
+		return
+	}
+	r.lagging = false
+	if !r.repairing && r.top.Epoch != "" {
+		r.repairing = true
+		r.node.goroutines.start(r.repair)
+	}
 }
 
 func (r *room) hold(p *Publication) {
@@ -166,8 +237,8 @@ func (r *room) gapBefore(p *Publication) bool {
 	return p.Offset > 0 && r.top.Epoch == p.Epoch && p.Offset > r.top.Offset+1
 }
 
-// broadcast hands a publication to every subscription. The lock is held.
-func (r *room) broadcast(p *Publication) {
+// broadcast hands a publication to every audience; see post. The lock is held.
+func (r *room) broadcast(p *Publication, inline *[]*audience) {
 	if p.Offset > 0 {
 		if p.Epoch == r.delivered.Epoch && p.Offset <= r.delivered.Offset {
 			return // a late delivery of what a repair has delivered
@@ -178,26 +249,50 @@ func (r *room) broadcast(p *Publication) {
 		}
 	}
 	r.deliveredAt = time.Now()
-	b := broadcast{channel: r.channel, publication: p}
-	count := 0
-	for _, s := range r.subs {
-		if s.deliver(&b) {
-			count++
+	r.post(&broadcast{channel: r.channel, publication: p, size: len(p.Data) + broadcastOverhead}, inline)
+}
+
+// post puts a message into the inbox of every audience. To inline, if it is not nil, it adds those that the caller is to serve
+// when it has let go of the lock, which is held.
+func (r *room) post(b *broadcast, inline *[]*audience) {
+	r.seq++
+	b.seq = r.seq
+	b.audiences.Store(1) // this call
+	for _, a := range r.audiences {
+		if a == nil || a.size == 0 {
+			continue
+		}
+		b.audiences.Add(1)
+		if a.worker.post(a, b, inline != nil) {
+			*inline = append(*inline, a)
 		}
 	}
-	if o := r.node.config.Observer; o != nil {
-		o.Published(r.channel, len(p.Data), count)
+	if b.audiences.Add(-1) == 0 {
+		r.observed(b)
+	}
+}
+
+// serve delivers what was posted to audiences whose workers were idle.
+func serve(audiences []*audience) {
+	for _, a := range audiences {
+		a.worker.serve(a)
+	}
+}
+
+// observed tells the observer of a publication that every audience has got.
+func (r *room) observed(b *broadcast) {
+	if o := r.node.config.Observer; o != nil && b.publication != nil {
+		o.Published(r.channel, len(b.publication.Data), int(b.delivered.Load()))
 	}
 }
 
 // membership takes a join or leave from the broker.
 func (r *room) membership(m Membership) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	b := broadcast{channel: r.channel, membership: &m}
-	for _, s := range r.subs {
-		s.deliverMembership(&b)
-	}
+	var inline []*audience
+	r.post(&broadcast{channel: r.channel, membership: &m, size: broadcastOverhead}, &inline)
+	r.mu.Unlock()
+	serve(inline)
 }
 
 // repair fills a gap from history, once for all subscribers, and then lets the flow go on. What history no longer holds is
@@ -251,7 +346,7 @@ func (r *room) fill(since Position, result HistoryResult) (filled int, whole boo
 	whole = true
 	for _, p := range result.Publications {
 		whole = whole && !r.gapBefore(p)
-		r.broadcast(p)
+		r.broadcast(p, nil)
 		filled++
 	}
 	if len(result.Publications) == 0 && r.top.Offset < result.Offset {
@@ -270,7 +365,7 @@ func (r *room) resume(covered int) bool {
 			r.pending, r.pendingBytes = pending[i:], sizeOf(pending[i:], false)
 			return false
 		}
-		r.broadcast(p)
+		r.broadcast(p, nil)
 	}
 	r.pending, r.pendingBytes, r.forgotten, r.repairing = nil, 0, false, false
 	return true
@@ -282,16 +377,18 @@ func (r *room) cutStragglers() {
 	if r.top.Epoch == "" {
 		return
 	}
-	for _, s := range r.subs {
-		s.cutBehind(r.top)
-	}
+	r.post(&broadcast{channel: r.channel, top: r.top, size: broadcastOverhead}, nil)
 }
 
 func (r *room) readAfter(top Position) (HistoryResult, error) {
 	n := r.node
 	for attempt := 1; ; attempt++ {
 		ctx, cancel := context.WithTimeout(n.ctx, n.config.HookTimeout)
-		result, err := n.broker.History(ctx, r.channel, HistoryQuery{Since: &top, Limit: repairPage})
+		var result HistoryResult
+		err := r.awaitSpace(ctx)
+		if err == nil {
+			result, err = n.broker.History(ctx, r.channel, HistoryQuery{Since: &top, Limit: repairPage})
+		}
 		cancel()
 		if err == nil || attempt == repairAttempts || n.ctx.Err() != nil || n.draining.Load() {
 			return result, err
@@ -311,7 +408,7 @@ func (r *room) readAfter(top Position) (HistoryResult, error) {
 func (r *room) check(ctx context.Context, silent time.Duration) {
 	r.mu.Lock()
 	top, repairing := r.top, r.repairing
-	idle := time.Since(r.deliveredAt) >= silent && len(r.subs) > 0
+	idle := time.Since(r.deliveredAt) >= silent && r.subscribers > 0
 	r.mu.Unlock()
 	if top.Epoch == "" || repairing || !idle {
 		return
@@ -344,33 +441,4 @@ func (s *subscription) cutBehind(top Position) {
 	if s.stage == flowing && s.positioned && (s.position.Epoch != top.Epoch || s.position.Offset < top.Offset) {
 		s.cut()
 	}
-}
-
-// broadcast is one publication, join or leave on its way to the subscribers of a channel: encoded at most once for each
-// wire form. It is used under the room's lock only.
-type broadcast struct {
-	channel     string
-	publication *Publication
-	membership  *Membership
-	frames      [][]byte // by wire form and kind of payload
-}
-
-func (b *broadcast) frame(s *subscription) []byte {
-	c, kind := s.client, s.declared.options.Payload
-	i := c.form*int(payloadKinds) + int(kind)
-	if len(b.frames) <= i {
-		b.frames = append(b.frames, make([][]byte, i+1-len(b.frames))...)
-	}
-	if b.frames[i] == nil {
-		push := b.push(kind, c.info.Encoding)
-		b.frames[i] = c.encodePush(push)
-	}
-	return b.frames[i]
-}
-
-func (b *broadcast) push(kind Payload, e transport.Encoding) *protocol.Push {
-	if b.membership != nil {
-		return membershipPush(b.channel, *b.membership)
-	}
-	return publicationPush(b.channel, kind, e, b.publication)
 }

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// report is what the pairs of a scenario gave. A run that failed is nil.
+type report struct {
+	scenario scenario
+	variants []variant
+	floors   []result
+	servers  [][]result // by variant, then by pair
+	failures int
+}
+
+// describe says what is needed to judge or repeat the figures.
+func describe(ctx context.Context, o options) string {
+	// Where one of these is not to be had, the figures still are.
+	said := func(name string, args ...string) string {
+		b, err := exec.CommandContext(ctx, name, args...).Output()
+		if err != nil {
+			return "unknown"
+		}
+		return strings.TrimSpace(string(b))
+	}
+	commit := said("git", "describe", "--always", "--dirty")
+	pairs := fmt.Sprintf("medians of %d alternating runs", o.pairs)
+	if o.quick {
+		pairs = "one short run, not to be quoted"
+	}
+	return fmt.Sprintf("%s, commit %s, %s, Linux %s, %s, server on core %s, clients on core %s; %s.",
+		time.Now().Format(time.DateOnly), commit, runtime.Version(), said("uname", "-r"), cpuModel(), o.serverCore, o.clientCore, pairs)
+}
+
+func cpuModel() string {
+	b, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return "unknown processor"
+	}
+	for line := range strings.Lines(string(b)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown processor"
+}
+
+func writeReport(w io.Writer, about string, reports []report) {
+	fmt.Fprintf(w, "%s\n\n", about)
+	fmt.Fprintln(w, "| scenario | server | figure | median | floor | × floor (range) | target |")
+	fmt.Fprintln(w, "|---|---|---|---:|---:|---:|---|")
+	for _, r := range reports {
+		for i, v := range r.variants {
+			for _, f := range r.scenario.figures {
+				fmt.Fprintf(w, "| %s | %s | %s | %s |\n", r.scenario.name, v, f.name, strings.Join(r.cells(i, f), " | "))
+			}
+		}
+	}
+	fmt.Fprintln(w, "\n| scenario | loadgen | floor |\n|---|---|---|")
+	for _, r := range reports {
+		floor := "none"
+		switch {
+		case r.scenario.floor == nil:
+		case *r.scenario.floor == r.scenario.load:
+			floor = "the same"
+		default:
+			floor = command(*r.scenario.floor)
+		}
+		fmt.Fprintf(w, "| %s | %s | %s |\n", r.scenario.name, command(r.scenario.load), floor)
+	}
+}
+
+func command(l load) string {
+	if l.count == 0 {
+		return "`" + l.args + "`"
+	}
+	return fmt.Sprintf("`%s -count %d`", l.args, l.count)
+}
+
+// cells are the columns from the median on.
+func (r report) cells(variant int, f figure) []string {
+	var own, floor, ratios []float64
+	for pair, res := range r.servers[variant] {
+		value, ok := res[f.key]
+		if !ok {
+			continue
+		}
+		own = append(own, value)
+		base, ok := r.floors[pair][f.key]
+		if f.floored && ok && base > 0 {
+			floor, ratios = append(floor, base), append(ratios, value/base)
+		}
+	}
+	times := ""
+	if len(ratios) > 0 {
+		times = fmt.Sprintf("%.3f (%.3f–%.3f)", median(ratios), slices.Min(ratios), slices.Max(ratios))
+	}
+	text := func(values []float64, none string) string {
+		if len(values) == 0 {
+			return none
+		}
+		return number(median(values))
+	}
+	return []string{text(own, "failed"), text(floor, ""), times, f.target}
+}
+
+func median(values []float64) float64 {
+	s := slices.Sorted(slices.Values(values))
+	middle := len(s) / 2
+	if len(s)%2 == 1 {
+		return s[middle]
+	}
+	return (s[middle-1] + s[middle]) / 2
+}
+
+// number prints three significant digits of small values, and all before the point.
+func number(v float64) string {
+	if v == 0 {
+		return "0"
+	}
+	digits := max(0, 2-int(math.Floor(math.Log10(math.Abs(v)))))
+	return fmt.Sprintf("%.*f", digits, v)
+}

@@ -1,0 +1,136 @@
+package fanfare
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fanfare-go/fanfare/internal/protocol"
+	"github.com/fanfare-go/fanfare/transport"
+)
+
+// broadcast is one message on its way to the subscribers of a channel: a publication, a join or leave, or, with neither,
+// the order to end what is behind a position. It is encoded at most once for each wire form.
+type broadcast struct {
+	channel     string
+	publication *Publication
+	membership  *Membership
+	top         Position // where whoever is behind is cut off
+	seq         uint64   // in the room's order
+	size        int      // what it counts in an inbox
+
+	audiences atomic.Int32 // that have not delivered it yet
+	delivered atomic.Int32 // subscriptions that it was queued for
+
+	mu       sync.Mutex // guards below
+	messages [][]byte   // by wire form and kind of payload
+	frames   [][]byte
+}
+
+// formKey numbers the ways in which one publication may look to subscriptions.
+func formKey(s *subscription) int {
+	return s.client.form*int(payloadKinds) + int(s.declared.options.Payload)
+}
+
+// message is the encoded push, as s gets it.
+func (b *broadcast) message(s *subscription) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.messageLocked(s)
+}
+
+func (b *broadcast) messageLocked(s *subscription) []byte {
+	return cached(&b.messages, formKey(s), func() []byte {
+		return s.client.appendPush(nil, b.push(s.declared.options.Payload, s.client.info.Encoding))
+	})
+}
+
+// frame is the message in a frame of its own.
+func (b *broadcast) frame(s *subscription) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return cached(&b.frames, formKey(s), func() []byte { return s.client.frame(b.messageLocked(s)) })
+}
+
+func cached(frames *[][]byte, key int, build func() []byte) []byte {
+	if len(*frames) <= key {
+		*frames = append(*frames, make([][]byte, key+1-len(*frames))...)
+	}
+	if (*frames)[key] == nil {
+		(*frames)[key] = build()
+	}
+	return (*frames)[key]
+}
+
+func (b *broadcast) push(kind Payload, e transport.Encoding) *protocol.Push {
+	if b.membership != nil {
+		return membershipPush(b.channel, *b.membership)
+	}
+	return publicationPush(b.channel, kind, e, b.publication)
+}
+
+// batch is what an audience gets in one pass: publications that follow each other without a gap, or one other message.
+type batch struct {
+	audience *audience
+	items    []*broadcast
+	joined   [][]byte      // by wire form and kind of payload: the publications in as few frames as possible
+	count    int32         // of the subscriptions that got all of it at once
+	cost     time.Duration // of the pass
+}
+
+// joinable says how many of the first messages may go into one batch, and what they count in the inbox.
+func joinable(inbox []*broadcast) (n, size int) {
+	for n < len(inbox) && (n == 0 || size+inbox[n].size <= maxJoin && follows(inbox[n-1], inbox[n])) {
+		size += inbox[n].size
+		n++
+	}
+	return n, size
+}
+
+// follows reports whether b is the publication after a, or both have no position.
+func follows(a, b *broadcast) bool {
+	p, q := a.publication, b.publication
+	switch {
+	case p == nil || q == nil:
+		return false
+	case p.Offset == 0:
+		return q.Offset == 0
+	}
+	return p.Epoch == q.Epoch && q.Offset == p.Offset+1
+}
+
+// frames is the whole batch, as s gets it.
+func (b *batch) frames(s *subscription) []byte {
+	if len(b.items) == 1 {
+		return b.items[0].frame(s)
+	}
+	return cached(&b.joined, formKey(s), func() []byte {
+		messages := make([][]byte, len(b.items))
+		size := 0
+		for i, item := range b.items {
+			messages[i] = item.message(s)
+			size += len(messages[i]) + 1
+		}
+		return s.client.info.Framing.AppendFrame(make([]byte, 0, size+16), messages...)
+	})
+}
+
+// continues reports whether the batch begins right behind what the subscription has. Its lock is held.
+func (b *batch) continues(s *subscription) bool {
+	first := b.items[0]
+	if first.publication == nil || first.seq <= s.since {
+		return false
+	}
+	p := first.publication
+	return !s.positioned || p.Offset == 0 || p.Epoch == s.position.Epoch && p.Offset == s.position.Offset+1
+}
+
+// finish tells the observer of publications that no other audience has still to deliver.
+func (b *batch) finish() {
+	for _, item := range b.items {
+		item.delivered.Add(b.count)
+		if item.audiences.Add(-1) == 0 {
+			b.audience.room.observed(item)
+		}
+	}
+}
