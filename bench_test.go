@@ -113,7 +113,7 @@ func subscribeConn(b *testing.B, conn *countingConn, channel string) {
 func benchNode(b *testing.B) *fanfare.Node {
 	b.Helper()
 	// No pings: they are messages, too.
-	node, err := fanfare.New(fanfare.Config{PingInterval: -1, DrainWindow: -1, IdempotencyTTL: time.Second})
+	node, err := fanfare.New(fanfare.Config{LatencyBudget: -1, PingInterval: -1, DrainWindow: -1, IdempotencyTTL: time.Second})
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, node.Shutdown(context.Background())) })
 	node.Channel("plain", fanfare.ChannelOptions{Public: true})

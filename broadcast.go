@@ -101,10 +101,10 @@ func follows(a, b *broadcast) bool {
 
 // frames is the whole batch, as s gets it.
 func (b *batch) frames(s *subscription) []byte {
-	if len(b.items) == 1 {
-		return b.items[0].frame(s)
-	}
 	return cached(&b.joined, formKey(s), func() []byte {
+		if len(b.items) == 1 {
+			return b.items[0].frame(s)
+		}
 		messages := make([][]byte, len(b.items))
 		size := 0
 		for i, item := range b.items {
