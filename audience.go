@@ -17,7 +17,7 @@ type audience struct {
 	inboxBytes int
 	listed     bool // something is under way: waiting its turn, or being delivered
 	place      int  // in worker.paced, or -1
-	due        time.Time
+	due        time.Duration
 	pace       pace
 
 	batch *batch // half delivered; worker.busy guards it

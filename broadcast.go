@@ -73,6 +73,7 @@ func (b *broadcast) push(kind Payload, e transport.Encoding) *protocol.Push {
 type batch struct {
 	audience *audience
 	items    []*broadcast
+	size     int           // what they counted in the inbox
 	joined   [][]byte      // by wire form and kind of payload: the publications in as few frames as possible
 	count    int32         // of the subscriptions that got all of it at once
 	cost     time.Duration // of the pass

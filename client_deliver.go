@@ -127,7 +127,8 @@ func (s *subscription) end() {
 func (s *subscription) deliverBatch(b *batch) {
 	c := s.client
 	s.mu.Lock()
-	if s.stage != flowing || !b.continues(s) || !c.out.claim() {
+	claimed := s.stage == flowing && b.continues(s) && c.worker.claim(c, b)
+	if !claimed {
 		s.mu.Unlock()
 		for _, item := range b.items {
 			s.take(item)
@@ -341,7 +342,7 @@ func (c *Client) withdraw(s *subscription, code uint32, reason string) {
 	if code >= unsubscribedByServer {
 		frame = c.encodePush(&protocol.Push{Channel: s.channel, Unsubscribe: &protocol.Unsubscribe{Code: code, Reason: reason}})
 	}
-	start, v := false, refused
+	v := refused
 	c.mu.Lock()
 	if c.subs[s.channel] == s {
 		delete(c.subs, s.channel)
@@ -349,10 +350,10 @@ func (c *Client) withdraw(s *subscription, code uint32, reason string) {
 	if frame != nil {
 		// In one step with freeing the channel: earlier, the client could subscribe again and be refused; later, the push
 		// could end a subscription made in between.
-		start, v = c.out.push(frame)
+		v = c.out.push(frame)
 	}
 	c.mu.Unlock()
-	c.pushed(start, v)
+	c.pushed(frame, v)
 	close(s.finished)
 }
 

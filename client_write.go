@@ -2,6 +2,7 @@ package fanfare
 
 import (
 	"sync"
+	"time"
 
 	"github.com/fanfare-go/fanfare/internal/outbox"
 	"github.com/fanfare-go/fanfare/internal/protocol"
@@ -31,6 +32,8 @@ type outgoing struct {
 	queue    outbox.Queue[*subscription]
 	flushing bool
 	blocked  bool            // a goroutine waits for the socket to take data
+	held     bool            // nobody writes yet: the worker will, a little later, or whoever queues a reply
+	wrote    time.Duration   // when publications were last written at once, on the worker's clock
 	closed   bool            // nothing is queued any more
 	empty    chan struct{}   // not nil once closed: closed when everything is written
 	drained  []*subscription // whose messages were dropped: to be told when the queue has drained
@@ -41,41 +44,51 @@ type verdict uint8
 
 const (
 	queued     verdict = iota
+	toFlush            // queued, and the caller is the flusher
+	claimed            // not queued: the caller is the flusher, and writes it
 	refused            // the connection is closing
 	overflow           // the queue is full, and takes nothing any more: the connection must be closed
 	dropped            // dropped by the channel's policy
 	gapPending         // the subscription was cut off, and is ended once the queue has drained
 )
 
-// push queues a reply, a ping or any other frame that must not be dropped. It may go an eighth beyond the limit, so that a
-// queue kept at its limit by dropping has room for a reply.
+// push sends a reply, a ping or any other frame that must not be dropped, behind what is queued. It may go an eighth beyond
+// the limit, so that a queue kept at its limit by dropping has room for a reply.
 func (c *Client) push(frame []byte) {
-	c.pushed(c.out.push(frame))
+	c.pushed(frame, c.out.push(frame))
 }
 
-// push queues a frame; client.mu may be held. The caller passes the result to [Client.pushed] when it is not.
-func (o *outgoing) push(frame []byte) (start bool, v verdict) {
+// push queues a frame, or makes the caller the flusher who is to write it; client.mu may be held. The caller passes frame and
+// result to [Client.pushed] when it is not.
+func (o *outgoing) push(frame []byte) verdict {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
 	case o.closed:
-		return false, refused
+		return refused
 	case o.queue.Bytes()+len(frame) > o.max+o.max/8 && o.queue.Len() > 0:
 		o.closed = true
-		return false, overflow
+		return overflow
+	case !o.flushing && o.queue.Len() == 0 && o.try != nil:
+		o.flushing = true
+		return claimed
 	}
 	o.queue.Push(frame, nil)
-	start = !o.flushing
-	o.flushing = true
-	return start, queued
+	if o.held || !o.flushing {
+		o.held, o.flushing = false, true
+		return toFlush
+	}
+	return queued
 }
 
 // pushed does what a push has left to do.
-func (c *Client) pushed(start bool, v verdict) {
-	if start {
+func (c *Client) pushed(frame []byte, v verdict) {
+	switch v {
+	case claimed:
+		c.writeNow(frame)
+	case toFlush:
 		c.startFlush()
-	}
-	if v == overflow {
+	case overflow:
 		c.close(DisconnectSlow)
 	}
 }
@@ -166,6 +179,8 @@ func (c *Client) closeQueue(last []byte) <-chan struct{} {
 		o.flushing = true
 	}
 	o.closed = true
+	start = start || o.held
+	o.held = false
 	if o.empty == nil {
 		o.empty = make(chan struct{})
 		if !o.flushing {
@@ -196,18 +211,37 @@ func (c *Client) startFlush() {
 	c.node.goroutines.start(c.flushBlocking)
 }
 
-// claim makes the caller the flusher, if nothing is queued and nobody else is: it may then write what it has at once.
-func (o *outgoing) claim() bool {
+// claim makes the caller, which is the client's worker, the flusher, if nothing is queued and nobody else is: it may then
+// write what it has at once. If the last such write is no longer ago than spacing, claim holds the connection instead: what is
+// queued from now on waits until the worker calls unhold.
+func (o *outgoing) claim(now, spacing time.Duration) (claimed, held bool) {
 	if o.try == nil {
-		return false
+		return false, false
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed || o.flushing || o.queue.Len() > 0 {
-		return false
+		return false, false
 	}
 	o.flushing = true
-	return true
+	if now-o.wrote < spacing {
+		o.held = true
+		return false, true
+	}
+	o.wrote = now
+	return true, false
+}
+
+// unhold makes the caller the flusher of a connection that was held, if it still is.
+func (o *outgoing) unhold(now time.Duration) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	held := o.held
+	o.held = false
+	if held {
+		o.wrote = now
+	}
+	return held
 }
 
 // writeNow writes frames that many connections may share, as the flusher by claim.

@@ -5,40 +5,75 @@ import "time"
 const (
 	// enough is how many bytes wait for a paced audience at most: a write of that size is worth its call.
 	enough = 8 << 10
-	// paceSmoothing is the weight of history against a new sample in the averages below.
-	paceSmoothing = 8
-	// paceShare is the share of its worker's time that a channel must take, without pacing, to be paced: one in so many.
-	paceShare = 10
+	// smoothing is the weight of what was against a new sample in the averages below.
+	smoothing = 8
+	// costlyShare is the share of its worker's time that a channel must take to be paced, if each of its messages were
+	// written alone: one in so many.
+	costlyShare = 10
+	// loadWindow is how often a worker's load is measured.
+	loadWindow = 100 * time.Millisecond
 )
 
-// pace decides when an audience is served next. What a write costs is mostly the call, so messages that come quickly are
-// joined: the audience then waits until a latency budget has passed since its last pass. A channel that is quiet, or so
-// small that its writes cost little, never waits.
+// pacing decides how long publications wait to be written together with those behind them. What a write costs is mostly the
+// call, so joining is what makes a busy channel cheap; and a message that comes alone should not wait for others.
+type pacing struct {
+	budget time.Duration // Config.LatencyBudget: the longest wait; negative is none
+}
+
+// pace is what is known of the messages of one audience. Times are those of the worker's clock.
 type pace struct {
-	last    time.Time     // when the last pass began
-	arrival time.Time     // of the last message
+	last    time.Duration // when the last pass began
+	arrival time.Duration // of the last message
 	gap     time.Duration // between messages, on average
 	cost    time.Duration // of a pass, on average
 }
 
 // arrived notes that a message has come.
-func (p *pace) arrived(now time.Time, budget time.Duration) {
-	gap := min(now.Sub(p.arrival), 2*budget) // after a pause, the first few messages decide
-	p.gap += (gap - p.gap) / paceSmoothing
+func (p *pace) arrived(now time.Duration, to pacing) {
+	gap := min(now-p.arrival, 2*to.budget) // after a pause, the first few messages decide
+	p.gap += (gap - p.gap) / smoothing
 	p.arrival = now
 }
 
-func (p *pace) began(now time.Time) { p.last = now }
+// began notes that a pass begins.
+func (p *pace) began(now time.Duration) { p.last = now }
 
 // passed notes what a pass cost.
-func (p *pace) passed(cost time.Duration) { p.cost += (cost - p.cost) / paceSmoothing }
+func (p *pace) passed(cost time.Duration) { p.cost += (cost - p.cost) / smoothing }
 
-// due is when the audience may be served.
-func (p *pace) due(now time.Time, budget time.Duration) time.Time {
-	quick := p.gap < budget*6/10 // several messages fit into the budget
-	costly := p.cost*paceShare > p.gap
-	if budget <= 0 || !quick || !costly {
+// due is when the audience is to be served: at once, unless its messages come so quickly that several fall into one budget,
+// and to so many subscribers that writing each alone would take much of the worker's time.
+func (p *pace) due(to pacing, now time.Duration) time.Duration {
+	quick := p.gap < to.budget*6/10
+	costly := p.cost*costlyShare > p.gap
+	if to.budget <= 0 || !quick || !costly {
 		return now
 	}
-	return p.last.Add(budget)
+	return p.last + to.budget
+}
+
+// spacing is the least time between two writes of publications to one connection, for a worker of the given load. It joins
+// what many quiet channels have for the same connections; while there is time enough it is none.
+func (to pacing) spacing(load float64) time.Duration {
+	if to.budget <= 0 || load < 0.5 {
+		return 0
+	}
+	return to.budget / 2
+}
+
+// load measures the share of its time that a worker is busy.
+type load struct {
+	since time.Duration
+	busy  time.Duration
+	share float64
+}
+
+// add counts a time of work, and returns the share in the window before.
+func (l *load) add(from, to time.Duration) float64 {
+	l.busy += to - from
+	if past := to - l.since; past >= loadWindow {
+		l.share = float64(l.busy) / float64(past)
+		l.since, l.busy = to, 0
+	}
+	return l.share
 }

@@ -1,0 +1,161 @@
+package fanfare
+
+import (
+	"container/heap"
+	"context"
+	"time"
+)
+
+const (
+	// maxInbox bounds the bytes that wait for one worker: publishers wait for room beyond it. What brokers deliver all
+	// the same is dropped beyond twice as much, and read from history later.
+	maxInbox = 8 << 20
+	// broadcastOverhead is what a waiting message counts beside its payload.
+	broadcastOverhead = 128
+	// inlineMax is the most subscribers that a publisher serves itself, if their worker is idle: the message then waits
+	// for no other goroutine.
+	inlineMax = 32
+)
+
+// post puts a message into an audience's inbox. If the caller is willing it may be told to deliver it itself, by serve: the
+// worker is idle, and the audience is small. The room's lock is held.
+func (w *worker) post(a *audience, b *broadcast, willing bool) (inline bool) {
+	inline = willing && a.size <= inlineMax && w.busy.TryLock()
+	now := w.clock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a.inbox = append(a.inbox, b)
+	a.inboxBytes += b.size
+	w.bytes.Add(int64(b.size))
+	a.pace.arrived(now, w.pacing)
+	if a.listed {
+		if a.place >= 0 && a.inboxBytes >= enough {
+			a.due = now
+			heap.Fix(&w.paced, a.place)
+			w.rouse()
+		}
+		if inline {
+			w.busy.Unlock()
+		}
+		return false
+	}
+	a.listed = true
+	if inline {
+		return true
+	}
+	w.list(a, now)
+	w.rouse()
+	return false
+}
+
+// list enters an audience that has something to deliver. The lock is held.
+func (w *worker) list(a *audience, now time.Duration) {
+	a.due = a.pace.due(w.pacing, now)
+	if a.due > now && a.inboxBytes < enough {
+		heap.Push(&w.paced, a)
+		return
+	}
+	w.ready = append(w.ready, a)
+}
+
+// serve delivers what an audience has waiting, for a publisher to whom post gave the worker.
+func (w *worker) serve(a *audience) {
+	for w.deliver(a, 0) {
+	}
+	idle := len(w.held) == 0
+	w.busy.Unlock()
+	w.mu.Lock()
+	idle = idle && len(w.ready) == 0 && len(w.clients) == 0
+	w.mu.Unlock()
+	if !idle { // the worker may have found itself busy
+		w.rouse()
+	}
+}
+
+// take makes a batch of what waits for an audience.
+func (w *worker) take(a *audience) *batch {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, size := joinable(a.inbox)
+	b := &batch{audience: a, items: a.inbox[:n:n], size: size}
+	if a.inbox = a.inbox[n:]; len(a.inbox) == 0 {
+		a.inbox = nil
+	}
+	a.inboxBytes -= size
+	a.pace.began(w.now)
+	if w.bytes.Add(int64(-size)) <= maxInbox/2 {
+		if w.space != nil {
+			close(w.space)
+			w.space = nil
+		}
+		for _, r := range w.lagging {
+			r.node.goroutines.start(r.catchUp)
+		}
+		w.lagging = nil
+	}
+	return b
+}
+
+// full reports whether brokers may add nothing more, and then sees to it that the room catches up.
+func (w *worker) full(r *room) bool {
+	if w.bytes.Load() <= 2*maxInbox {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.bytes.Load() <= 2*maxInbox {
+		return false // nobody would call it any more
+	}
+	w.lagging = append(w.lagging, r)
+	return true
+}
+
+// awaitSpace returns when the inboxes have room.
+func (w *worker) awaitSpace(ctx context.Context) error {
+	for w.bytes.Load() > maxInbox {
+		w.mu.Lock()
+		if w.bytes.Load() <= maxInbox {
+			w.mu.Unlock()
+			return nil
+		}
+		if w.space == nil {
+			w.space = make(chan struct{})
+		}
+		space := w.space
+		w.mu.Unlock()
+		select {
+		case <-space:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// pacedAudiences is a heap by due time; worker.mu guards it.
+type pacedAudiences []*audience
+
+var _ heap.Interface = (*pacedAudiences)(nil)
+
+func (p pacedAudiences) Len() int           { return len(p) }
+func (p pacedAudiences) Less(i, j int) bool { return p[i].due < p[j].due }
+func (p pacedAudiences) Swap(i, j int) {
+	p[i], p[j] = p[j], p[i]
+	p[i].place, p[j].place = i, j
+}
+
+func (p *pacedAudiences) Push(x any) {
+	a := x.(*audience)
+	a.place = len(*p)
+	*p = append(*p, a)
+}
+
+func (p *pacedAudiences) Pop() any {
+	old := *p
+	last := len(old) - 1
+	a := old[last]
+	old[last] = nil
+	a.place = -1
+	*p = old[:last]
+	return a
+}
