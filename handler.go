@@ -42,7 +42,8 @@ func (n *Node) Ready() error {
 }
 
 func (n *Node) defaultHandlers() map[string]http.Handler {
-	o := websocket.Options{MaxFrameSize: n.config.MaxFrameSize, WriteTimeout: n.config.WriteTimeout, Compression: n.config.Compression}
+	o := websocket.Options{MaxFrameSize: n.config.MaxFrameSize, WriteTimeout: n.config.WriteTimeout, Compression: n.config.Compression,
+		PortableIO: n.config.PortableIO}
 	handlers := make(map[string]http.Handler)
 	for _, t := range []transport.Transport{websocket.New(o), websocket.NewUni(o)} {
 		handlers[t.Name()] = n.Handler(t)

@@ -105,8 +105,8 @@ type Pinger interface {
 	AppendPing(dst []byte) []byte
 }
 
-// Session is the core's side of one connection. A transport calls Receive and Pong from one goroutine, never
-// overlapping, and then Closed exactly once, as the last call.
+// Session is the core's side of one connection. A transport calls Receive and Pong one after the other, never overlapping
+// but not always from the same goroutine, and then Closed exactly once, as the last call.
 type Session interface {
 	// Receive takes one frame of commands from the peer. It does not keep the frame. It blocks while the client's
 	// command queue is full, which stops reading from that client and nothing else. An error means that the session

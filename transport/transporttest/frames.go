@@ -80,6 +80,15 @@ func testTooLarge(t *testing.T, f *fixture) {
 	require.Zero(t, s.Frames())
 }
 
+func testNotText(t *testing.T, f *fixture) {
+	client, s := f.open(t)
+	require.NoError(t, client.Send([]byte("\"\xc3\"")))
+	_, err := readAll(client)
+	require.Equal(t, &Closed{f.o.NotText, ""}, err)
+	require.Error(t, s.Ended(t))
+	require.Zero(t, s.Frames())
+}
+
 func testBlockedReceive(t *testing.T, f *fixture) {
 	release := make(chan struct{})
 	var calls atomic.Int32

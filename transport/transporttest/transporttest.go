@@ -61,6 +61,10 @@ type Options struct {
 	// TooLarge is the code with which a connection ends after an oversized message, with an empty reason. Used with
 	// TwoWay and CloseFrames.
 	TooLarge uint32
+
+	// NotText is the code with which a connection ends after a message that should be text and is not UTF-8, with an empty
+	// reason. Used with TwoWay and CloseFrames.
+	NotText uint32
 }
 
 // Client is the peer's half of a connection. Send and Next may be used concurrently.
@@ -117,6 +121,7 @@ func Run(t *testing.T, o Options) {
 		{"the first frame arrives first", o.First != nil, testFirst},
 		{"frames from the peer arrive in order and whole", o.TwoWay, testInOrder},
 		{"an oversized message ends the connection", o.TwoWay && o.TooLarge != 0, testTooLarge},
+		{"a message that is not text ends the connection", o.TwoWay && o.NotText != 0, testNotText},
 		{"a blocked Receive stops reading and Close still works", o.TwoWay, testBlockedReceive},
 		{"a session that ends in Receive is read no more", o.TwoWay, testReceiveFails},
 		{"a panic in Receive ends one connection", o.TwoWay && o.Detached, testReceivePanics},

@@ -13,19 +13,34 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// engines are the ways to serve a connection; on other systems than Linux they are the same.
+var engines = map[string]bool{"dense": false, "portable": true}
+
 func TestTransport(t *testing.T) {
 	t.Parallel()
-	bidi := func(_ testing.TB, l transporttest.Limits) transport.Transport {
-		return websocket.New(websocket.Options{MaxFrameSize: l.MaxFrameSize, WriteTimeout: l.WriteTimeout})
+	for engine, portable := range engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			testTransport(t, portable)
+		})
 	}
-	uni := func(_ testing.TB, l transporttest.Limits) transport.Transport {
-		return websocket.NewUni(websocket.Options{MaxFrameSize: l.MaxFrameSize, WriteTimeout: l.WriteTimeout})
+}
+
+func testTransport(t *testing.T, portable bool) {
+	options := func(l transporttest.Limits) websocket.Options {
+		return websocket.Options{MaxFrameSize: l.MaxFrameSize, WriteTimeout: l.WriteTimeout, PortableIO: portable}
 	}
+	bidi := func(_ testing.TB, l transporttest.Limits) transport.Transport { return websocket.New(options(l)) }
+	uni := func(_ testing.TB, l transporttest.Limits) transport.Transport { return websocket.NewUni(options(l)) }
 	// Compression is offered, but this client does not ask for it.
 	offering := func(_ testing.TB, l transporttest.Limits) transport.Transport {
-		return websocket.New(websocket.Options{MaxFrameSize: l.MaxFrameSize, WriteTimeout: l.WriteTimeout, Compression: true})
+		o := options(l)
+		o.Compression = true
+		return websocket.New(o)
 	}
-	base := transporttest.Options{New: bidi, Dial: dialer(""), TwoWay: true, CloseFrames: true, Detached: true, TooLarge: 1009}
+	base := transporttest.Options{
+		New: bidi, Dial: dialer(""), TwoWay: true, CloseFrames: true, Detached: true, TooLarge: 1009, NotText: 1007,
+	}
 	tests := map[string]func(o *transporttest.Options){
 		"plain":        func(*transporttest.Options) {},
 		"native pings": func(o *transporttest.Options) { o.Dial = dialer("cf_ws_frame_ping_pong=true") },

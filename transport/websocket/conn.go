@@ -8,8 +8,10 @@ import (
 	"net"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 
@@ -26,8 +28,10 @@ const (
 )
 
 var (
-	errEnded = errors.New("websocket: session has ended")
-	errLeft  = errors.New("websocket: connection has ended") // in an ordinary way
+	errNotText = errors.New("websocket: text message is not UTF-8")
+	errEnded   = errors.New("websocket: session has ended")
+	errLeft    = errors.New("websocket: connection has ended") // in an ordinary way
+	errQuiet   = errors.New("websocket: nothing to read")
 )
 
 // conn is a connection of any kind: compressed, TLS, or behind somebody's wrapper. [tryConn] adds TryWrite.
@@ -37,12 +41,18 @@ type conn struct {
 	session   transport.Session // nil when refused; set before anything reads
 	transport *Transport
 	info      transport.Info
+	first     []byte      // the connect request that came with the URL
 	limit     int         // bytes of one message
 	closing   atomic.Bool // Close or the size limit has begun to end the connection
+	connected bool        // a message has reached the session; the reader's
+
+	mu      sync.Mutex    // guards below
+	waiting bool          // the reader waits without the library; it does not begin to while closing
+	stop    chan struct{} // if the closing side wants it to stop: it tells that it has, and is told to go on
 }
 
 var (
-	_ transport.Conn   = (*conn)(nil)
+	_ door             = (*conn)(nil)
 	_ transport.Pinger = (*conn)(nil)
 )
 
@@ -93,10 +103,7 @@ func (c *conn) compress(frames []byte) error {
 }
 
 // AppendPing implements [transport.Pinger].
-func (c *conn) AppendPing(dst []byte) []byte {
-	dst = append(dst, finPing, byte(len(pingPayload)))
-	return append(dst, pingPayload...)
-}
+func (c *conn) AppendPing(dst []byte) []byte { return appendPing(dst) }
 
 // pong is called by the library when it has read a pong: on the reading goroutine, or, when that is blocked in Receive
 // while the connection closes, on the one in Close.
@@ -124,10 +131,10 @@ func (c *conn) Close(code uint32, reason string) error {
 	return nil
 }
 
-// shut makes the closing handshake and closes the connection, whatever happens.
+// shut makes the closing handshake and closes the connection, whatever happens. It is called once, with closing set.
 func (c *conn) shut(code websocket.StatusCode, reason string) error {
 	// The library reads what is left of a message without any limit of time.
-	_ = c.wire.SetReadDeadline(time.Now().Add(closeWait + 2*c.wire.timeout))
+	c.limitReading(closeWait + 2*c.wire.timeout)
 	err := c.lib.Close(code, reason)
 	if websocket.CloseStatus(err) != -1 { // the peer answered with another code
 		return nil
@@ -141,51 +148,93 @@ func (c *conn) refuse(code websocket.StatusCode, reason string) {
 	_ = c.shut(code, reason)
 }
 
-// run reads until the connection ends. It turns a panic of the session into the end of this one connection, as
-// [net/http] does for handlers.
-func (c *conn) run(first []byte) {
+// start lets a goroutine read. It ends with the connection, which each side, the session and every failed read or write can
+// end.
+func (c *conn) start(s transport.Session) {
+	c.session = s
+	go c.run()
+}
+
+// abandon drops a connection that nobody knows.
+func (c *conn) abandon() {
+	c.wire.drop()
+	_ = c.lib.CloseNow()
+}
+
+// outside returns the connection in the form that fits its abilities.
+func (c *conn) outside() transport.Conn {
+	if c.wire.compressed {
+		return c
+	}
+	if t := newTryConn(c); t != nil {
+		return t
+	}
+	return c
+}
+
+// run reads until there is nothing to read, and then leaves the waiting to a fresh goroutine, because a stack that the
+// library and the session have grown hardly ever shrinks. It turns a panic of the session into the end of this one
+// connection, as [net/http] does for handlers.
+func (c *conn) run() {
 	var err error
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("websocket: panic in session: %v\n%s", p, debug.Stack())
 		}
+		if err == errQuiet {
+			return
+		}
 		_ = c.lib.CloseNow() // waits for a Close that is under way
 		c.session.Closed(err)
 	}()
-	switch err = c.read(first); {
+	switch err = c.read(); {
+	case err == errQuiet:
+		go c.wait() // in place of this one
 	case errors.Is(err, errLeft):
 		err = nil
 	case errors.Is(err, errEnded):
 		c.drain()
 		err = nil
 	case errors.Is(err, transport.ErrTooLarge):
-		if c.closing.CompareAndSwap(false, true) {
-			_ = c.shut(websocket.StatusMessageTooBig, "")
-		}
+		c.shutOnce(websocket.StatusMessageTooBig)
+	case errors.Is(err, errNotText):
+		c.shutOnce(websocket.StatusInvalidFramePayloadData)
+	}
+}
+
+// shutOnce ends the connection for a fault of the peer. Clients expect no reason (spec 2.4).
+func (c *conn) shutOnce(code websocket.StatusCode) {
+	if c.closing.CompareAndSwap(false, true) {
+		_ = c.shut(code, "")
 	}
 }
 
 // read passes messages to the session until one of both ends.
-func (c *conn) read(first []byte) error {
-	connected := first != nil
-	if connected && c.session.Receive(first) != nil {
-		return errEnded
+func (c *conn) read() error {
+	if first := c.first; first != nil {
+		c.first, c.connected = nil, true
+		if c.session.Receive(first) != nil {
+			return errEnded
+		}
 	}
 	for {
-		_, r, err := c.lib.Reader(context.Background())
+		if c.quiet() {
+			return errQuiet
+		}
+		kind, r, err := c.lib.Reader(context.Background())
 		if err != nil {
 			return c.cause(err)
 		}
 		// Unidirectional clients have nothing to say after their connect request.
-		if err := c.message(r, c.info.Unidirectional && connected); err != nil {
+		if err := c.message(kind, r, c.info.Unidirectional && c.connected); err != nil {
 			return err
 		}
-		connected = true
+		c.connected = true
 	}
 }
 
 // message takes one message. The buffer is fetched now, so that no idle connection holds one.
-func (c *conn) message(r io.Reader, ignore bool) error {
+func (c *conn) message(kind websocket.MessageType, r io.Reader, ignore bool) error {
 	buffer, _ := c.transport.buffers.Get().(*[]byte)
 	if buffer == nil {
 		buffer = new([]byte)
@@ -195,6 +244,8 @@ func (c *conn) message(r io.Reader, ignore bool) error {
 	switch {
 	case err != nil:
 		return err
+	case kind == websocket.MessageText && !utf8.Valid(frame):
+		return errNotText
 	case ignore || c.closing.Load():
 	case c.session.Receive(frame) != nil:
 		return errEnded

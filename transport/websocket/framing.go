@@ -13,6 +13,7 @@ const (
 	finBinary = 0x82
 	finClose  = 0x88
 	finPing   = 0x89
+	finPong   = 0x8a
 
 	// maxHeader is the longest header of an unmasked frame.
 	maxHeader = 10
@@ -102,6 +103,19 @@ func appendHeader(dst []byte, op byte, size int) []byte {
 		return binary.BigEndian.AppendUint16(append(dst, op, 126), uint16(size))
 	}
 	return binary.BigEndian.AppendUint64(append(dst, op, 127), uint64(size))
+}
+
+func appendPing(dst []byte) []byte { return appendControl(dst, finPing, []byte(pingPayload)) }
+
+// appendControl appends a control frame; the payload is short enough.
+func appendControl(dst []byte, op byte, payload []byte) []byte {
+	return append(append(dst, op, byte(len(payload))), payload...)
+}
+
+// appendClose appends a close frame; the reason is short enough.
+func appendClose(dst []byte, code uint16, reason string) []byte {
+	dst = append(dst, finClose, byte(2+len(reason)))
+	return append(binary.BigEndian.AppendUint16(dst, code), reason...)
 }
 
 // nextFrame splits off the first of frames that AppendFrame or AppendPing made.

@@ -16,6 +16,9 @@ const (
 	// readBuffer is small because every idle connection holds one; larger messages bypass it.
 	readBuffer = 512
 
+	// headerBuffer is enough where the wire reads ahead by itself.
+	headerBuffer = 32
+
 	// controlBuffer must hold the largest control frame, 127 bytes, so that each is one Write. Nothing else goes
 	// through the library's writer on an uncompressed connection.
 	controlBuffer = 128
@@ -172,5 +175,13 @@ func (u *upgrader) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		u.wire.compressed = true
 		size = compressedBuffer
 	}
-	return u.wire, bufio.NewReadWriter(bufio.NewReaderSize(u.wire, readBuffer), bufio.NewWriterSize(u.wire, size)), nil
+	ahead := readBuffer
+	if socket, plain := plainSocket(netConn); plain && !u.wire.compressed {
+		if u.wire.raw, err = socket.SyscallConn(); err != nil {
+			return nil, nil, err
+		}
+		ahead = headerBuffer
+	}
+	u.wire.buffered = bufio.NewReaderSize(u.wire, ahead)
+	return u.wire, bufio.NewReadWriter(u.wire.buffered, bufio.NewWriterSize(u.wire, size)), nil
 }

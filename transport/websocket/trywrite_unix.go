@@ -14,7 +14,6 @@ import (
 // tryConn is a connection whose socket can be written to without waiting.
 type tryConn struct {
 	*conn
-	raw     syscall.RawConn
 	attempt func(fd uintptr) bool // made once, so that TryWrite allocates nothing
 
 	// The arguments and results of attempt, guarded by wire.mu.
@@ -29,22 +28,12 @@ var (
 	_ transport.Pinger    = (*tryConn)(nil)
 )
 
-// newTryConn returns nil if bytes may not go to the socket as they are: behind TLS or a wrapper of unknown purpose.
+// newTryConn returns nil if bytes may not go to the socket as they are.
 func newTryConn(c *conn) transport.Conn {
-	var socket syscall.Conn
-	switch s := c.wire.Conn.(type) {
-	case *net.TCPConn:
-		socket = s
-	case *net.UnixConn:
-		socket = s
-	default:
+	if c.wire.raw == nil {
 		return nil
 	}
-	raw, err := socket.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	t := &tryConn{conn: c, raw: raw}
+	t := &tryConn{conn: c}
 	t.attempt = t.write
 	return t
 }
@@ -65,7 +54,7 @@ func (t *tryConn) TryWrite(frames []byte) (int, error) {
 		return 0, nil
 	}
 	t.frames = frames
-	err := t.raw.Write(t.attempt)
+	err := w.raw.Write(t.attempt)
 	n := t.n
 	if err == nil {
 		err = t.err

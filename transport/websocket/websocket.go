@@ -3,7 +3,8 @@
 //
 // The library [github.com/coder/websocket] makes the handshake, reads, and speaks the control frames. Data goes to
 // the hijacked connection directly, as bytes that [transport.Framing] prepared once for all connections of one form;
-// both share one write lock. A connection costs one goroutine, the one that reads.
+// both share one write lock. Such a connection costs one goroutine, the one that reads. On Linux, those of plain sockets
+// leave the library after the handshake, and cost none: see [Options.PortableIO].
 package websocket
 
 import (
@@ -45,6 +46,11 @@ type Options struct {
 	// that, so it is off by default. Bidirectional clients always do.
 	JoinPushes bool
 
+	// PortableIO spends a goroutine on each connection everywhere. Without it, connections of plain TCP on Linux, neither
+	// compressed nor behind TLS or another wrapper, share a few goroutines, and an idle one costs a tenth of the memory.
+	// Nothing else differs.
+	PortableIO bool
+
 	// Encodings lists what the node can speak; requests for others are refused with status 400. Nil means JSON.
 	// Unidirectional connections speak JSON whatever it says.
 	Encodings []transport.Encoding
@@ -69,6 +75,7 @@ type Transport struct {
 	name    string
 	uni     bool
 	options Options
+	engine  engine
 	buffers sync.Pool // of *[]byte: messages on their way into Receive
 }
 
@@ -88,8 +95,7 @@ func NewUni(o Options) *Transport {
 // Name returns "websocket" or "uni_websocket".
 func (t *Transport) Name() string { return t.name }
 
-// Serve upgrades the request and returns as soon as the session runs; one goroutine then reads from the connection
-// until it ends.
+// Serve upgrades the request and returns as soon as the session runs.
 func (t *Transport) Serve(w http.ResponseWriter, r *http.Request, a transport.Acceptor) {
 	if err := a.Ready(); err != nil {
 		http.Error(w, "shutting down", http.StatusServiceUnavailable)
@@ -118,12 +124,12 @@ func (t *Transport) Serve(w http.ResponseWriter, r *http.Request, a transport.Ac
 		a.Report(r, t.name, err)
 		return
 	}
-	t.begin(r, a, c, o.connect)
+	t.begin(r, a, t.adopt(c, o))
 }
 
 // upgrade makes the handshake. After an error the library has answered the request.
 func (t *Transport) upgrade(w http.ResponseWriter, r *http.Request, h http.Hijacker, o offer) (*conn, error) {
-	c := &conn{transport: t, info: t.info(o), limit: t.options.MaxFrameSize}
+	c := &conn{transport: t, info: t.info(o), first: o.connect, limit: t.options.MaxFrameSize}
 	c.wire.timeout = t.options.WriteTimeout
 	accept := &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // the acceptor has checked the origin
@@ -154,30 +160,41 @@ func (t *Transport) upgrade(w http.ResponseWriter, r *http.Request, h http.Hijac
 	return c, nil
 }
 
-// begin introduces the connection to the core and starts the goroutine that reads.
-func (t *Transport) begin(r *http.Request, a transport.Acceptor, c *conn, first []byte) {
+// door is a connection of either engine, from the inside.
+type door interface {
+	transport.Conn
+
+	// outside is what the core gets to see.
+	outside() transport.Conn
+
+	// Exactly one of these follows: start begins reading, refuse makes the closing handshake of a connection that got no
+	// session, and abandon drops it.
+	start(s transport.Session)
+	refuse(code websocket.StatusCode, reason string)
+	abandon()
+}
+
+// begin introduces the connection to the core and lets it be read.
+func (t *Transport) begin(r *http.Request, a transport.Acceptor, d door) {
 	started := false
 	defer func() {
 		if !started { // the acceptor panicked, and nobody else knows the hijacked connection
-			c.wire.drop()
-			_ = c.lib.CloseNow()
+			d.abandon()
 		}
 	}()
-	session, err := a.Accept(r, c.door())
+	session, err := a.Accept(r, d.outside())
 	started = true
 	if err == nil {
-		c.session = session
-		// Ends with the connection, which each side, the session and every failed read or write can end.
-		go c.run(first)
+		d.start(session)
 		return
 	}
 	// The handler's goroutine shall not wait for the closing handshake. Ends when that does, after seconds at most.
 	if errors.Is(err, transport.ErrUnavailable) {
-		go c.refuse(websocket.StatusGoingAway, "shutting down")
+		go d.refuse(websocket.StatusGoingAway, "shutting down")
 		return
 	}
 	a.Report(r, t.name, err)
-	go c.refuse(websocket.StatusInternalError, "internal server error")
+	go d.refuse(websocket.StatusInternalError, "internal server error")
 }
 
 func (t *Transport) info(o offer) transport.Info {
@@ -197,15 +214,4 @@ func (t *Transport) info(o offer) transport.Info {
 		i.Framing = textFraming{}
 	}
 	return i
-}
-
-// door returns the connection in the form that fits its abilities.
-func (c *conn) door() transport.Conn {
-	if c.wire.compressed {
-		return c
-	}
-	if d := newTryConn(c); d != nil {
-		return d
-	}
-	return c
 }

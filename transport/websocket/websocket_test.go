@@ -321,13 +321,14 @@ func (panicking) Accept(*http.Request, transport.Conn) (transport.Session, error
 }
 
 func TestServe_DropsTheConnectionWhenTheAcceptorPanics(t *testing.T) {
-	t.Parallel()
-	door, a := websocket.New(websocket.Options{}), panicking{transporttest.NewAcceptor(t)}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { door.Serve(w, r, a) }))
-	t.Cleanup(server.Close)
-	p := open(t, server.URL, nil)
-	_, err := p.Next()
-	require.Error(t, err)
+	onEngines(t, func(t *testing.T, door *websocket.Transport) {
+		a := panicking{transporttest.NewAcceptor(t)}
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { door.Serve(w, r, a) }))
+		t.Cleanup(server.Close)
+		p := open(t, server.URL, nil, masked(0x81, []byte("nobody hears this"))...)
+		_, err := p.Next()
+		require.Error(t, err)
+	})
 }
 
 // failing cannot hand its connection over, for reasons of its own.

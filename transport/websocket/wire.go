@@ -1,11 +1,13 @@
 package websocket
 
 import (
+	"bufio"
 	"crypto/tls"
 	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -16,6 +18,12 @@ const maxHeld = 1024
 // maxPiece is how much is written with one timeout.
 const maxPiece = 16 << 10
 
+// aheadBuffers has *[]byte for what is read before the library asks.
+var aheadBuffers = sync.Pool{New: func() any {
+	b := make([]byte, 4<<10)
+	return &b
+}}
+
 // wire is the hijacked connection, seen by the library through Read, Write and Close, and by [conn] through send and
 // TryWrite. It keeps frames whole: a control frame of the library never cuts into a data frame that is partly written,
 // and nothing follows a close frame.
@@ -24,7 +32,13 @@ type wire struct {
 	timeout    time.Duration
 	compressed bool // the library then writes data too, in pieces, and takes care of whole frames itself
 
-	early []byte      // what the server had read before the hijack; owned by whoever reads
+	// Owned by whoever reads.
+	early    []byte          // what was read before the library asks: by the server, or by await
+	lent     *[]byte         // holds early, if it is the pool's
+	raw      syscall.RawConn // nil unless readers can wait for a plain socket
+	buffered *bufio.Reader   // the library's
+	over     bool            // the last await has found an end instead of bytes
+
 	ended atomic.Bool // a read has failed
 
 	mu     sync.Mutex // serialises writes, held for at most timeout; guards below
@@ -40,7 +54,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	if len(w.early) > 0 {
 		n := copy(p, w.early)
 		if w.early = w.early[n:]; len(w.early) == 0 {
-			w.early = nil
+			w.giveBack()
 		}
 		return n, nil
 	}
@@ -52,6 +66,14 @@ func (w *wire) Read(p []byte) (int, error) {
 		w.ended.Store(true)
 	}
 	return 0, err
+}
+
+func (w *wire) giveBack() {
+	w.early = nil
+	if w.lent != nil {
+		aheadBuffers.Put(w.lent)
+		w.lent = nil
+	}
 }
 
 // Write is called by the library: with one whole control frame each time, unless the connection is compressed.
