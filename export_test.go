@@ -1,6 +1,9 @@
 package fanfare
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Residue is what a node holds on behalf of its clients. An idle node holds nothing.
 type Residue struct {
@@ -77,4 +80,15 @@ func (c *Client) Pause(d time.Duration) {
 	}
 	c.mu.Unlock()
 	c.tick()
+}
+
+// PublishUnbounded publishes as a broker does that another process publishes to: without waiting for this node's workers.
+func (n *Node) PublishUnbounded(ctx context.Context, channel string, data []byte) {
+	d, err := n.declared(channel)
+	if err == nil {
+		_, err = n.broker.Publish(ctx, channel, &Publication{Data: data}, StoreOptions{History: d.options.History})
+	}
+	if err != nil {
+		panic(err)
+	}
 }

@@ -30,8 +30,11 @@ type pace struct {
 
 // arrived notes that a message has come.
 func (p *pace) arrived(now time.Duration, to pacing) {
-	gap := min(now-p.arrival, 2*to.budget) // after a pause, the first few messages decide
-	p.gap += (gap - p.gap) / smoothing
+	longest := 2 * to.budget // after a pause, the first few messages decide
+	if p.arrival == 0 {
+		p.gap = longest
+	}
+	p.gap += (min(now-p.arrival, longest) - p.gap) / smoothing
 	p.arrival = now
 }
 

@@ -1,0 +1,145 @@
+package fanfare_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanfare-go/fanfare"
+	"github.com/fanfare-go/fanfare/transport"
+)
+
+// stickyConn is a connection in whose writes the worker hangs while it is stuck, which no real one does.
+type stickyConn struct {
+	countingConn
+	stuck *atomic.Pointer[chan struct{}]
+}
+
+func (c *stickyConn) TryWrite(frames []byte) (int, error) {
+	if gate := c.stuck.Load(); gate != nil {
+		<-*gate
+	}
+	return c.countingConn.TryWrite(frames)
+}
+
+func (c *stickyConn) Name() string { return "sticky" }
+
+func (c *stickyConn) Serve(_ http.ResponseWriter, r *http.Request, a transport.Acceptor) {
+	var err error
+	if c.session, err = a.Accept(r, c); err != nil {
+		panic(err)
+	}
+}
+
+// stickyChannel is a channel with subscribers enough to be served by the workers.
+type stickyChannel struct {
+	*fanfare.Node
+	stuck    atomic.Pointer[chan struct{}]
+	messages *counter
+}
+
+func newStickyChannel(t *testing.T, o fanfare.ChannelOptions) *stickyChannel {
+	t.Helper()
+	s := &stickyChannel{Node: startNode(t, func(c *fanfare.Config) {
+		c.Authenticate = nil
+		c.MaxQueueSize, c.MaxPublicationSize, c.PingInterval = 256<<20, 1<<20, -1
+	})}
+	s.Channel("x", o)
+	s.messages = newCounter()
+	s.messages.expect(1 << 40)
+	for range 100 {
+		c := &stickyConn{countingConn: countingConn{counter: s.messages, closed: make(chan struct{})}, stuck: &s.stuck}
+		s.Handler(c).ServeHTTP(nil, &http.Request{})
+		for _, frame := range []string{`{"id":1,"connect":{}}`, `{"id":2,"subscribe":{"channel":"x"}}`} {
+			require.NoError(t, c.session.Receive([]byte(frame)))
+		}
+		t.Cleanup(func() { c.session.Closed(nil) })
+	}
+	synctest.Wait()
+	require.EqualValues(t, 200, s.messages.came.Swap(0))
+	return s
+}
+
+func (s *stickyChannel) stick() (release func()) {
+	gate := make(chan struct{})
+	s.stuck.Store(&gate)
+	return func() {
+		s.stuck.Store(nil)
+		close(gate)
+	}
+}
+
+var megabyte = []byte(`"` + strings.Repeat("x", 1<<20-2) + `"`)
+
+// Publishers wait for workers that are behind, within their context, before anything is stored.
+func TestPublish_WaitsForTheWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := newStickyChannel(t, room)
+		release := node.stick()
+		var err error
+		stored := 0
+		for stored < 100 && err == nil {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if _, err = node.Publish(ctx, "x", megabyte); err == nil {
+				stored++
+			}
+			cancel()
+		}
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Greater(t, stored, 4)
+		require.Less(t, stored, 40)
+		history, err := node.History(t.Context(), "x", fanfare.HistoryQuery{})
+		require.NoError(t, err)
+		require.EqualValues(t, stored, history.Offset, "what was refused was not stored")
+
+		late := make(chan error, 1)
+		go func() {
+			_, err := node.Publish(t.Context(), "x", []byte(`1`))
+			late <- err
+		}()
+		synctest.Wait()
+		require.Empty(t, late)
+		release()
+		require.NoError(t, <-late)
+		time.Sleep(time.Second) // the channel is paced now
+		require.EqualValues(t, 100*(stored+1), node.messages.came.Load(), "everybody has everything")
+	})
+}
+
+// What a broker delivers all the same is dropped, and read from history when there is room; without history it is lost, and
+// counted.
+func TestBroker_DeliversMoreThanTheWorkersTake(t *testing.T) {
+	for name, history := range map[string]bool{"with history": true, "without": false} {
+		inBubble(t, name, func(t *testing.T) {
+			o := fanfare.ChannelOptions{Public: true}
+			if history {
+				o.History = fanfare.History{Size: 1000, TTL: time.Hour}
+			}
+			node := newStickyChannel(t, o)
+			release := node.stick()
+			const n = 60
+			for range n {
+				node.PublishUnbounded(t.Context(), "x", megabyte)
+			}
+			synctest.Wait()
+			release()
+			time.Sleep(time.Second)
+			came := node.messages.came.Load()
+			if history {
+				require.EqualValues(t, 100*n, came)
+			} else {
+				require.Less(t, came, int64(100*n))
+				require.Positive(t, came)
+			}
+			requirePublish(t, node.Node, "x", `1`)
+			time.Sleep(time.Second)
+			require.Equal(t, came+100, node.messages.came.Load(), "and it goes on")
+		})
+	}
+}
