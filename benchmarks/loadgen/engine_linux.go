@@ -40,8 +40,9 @@ type engine struct {
 type engineStats struct {
 	ready int // subscribed connections
 	pubs  int
-	// stalledClosed counts, apart from closed, stalled connections that the server gave up.
+	// Of connections that have stalled: those that the server gave up, apart from closed, and reads after resume.
 	stalledClosed int
+	stalledReads  int
 	outOfOrder    int
 	recovered     int
 	missed        int // publications that came inside subscribe replies

@@ -81,9 +81,17 @@ func (s *session) stallResult() error {
 	if err := s.e.resume(); err != nil {
 		return err
 	}
-	err := s.pause(s.o.settle)
-	s.res.StalledClosed = s.e.stats.stalledClosed
-	return err
+	// A close comes behind all that the sockets hold.
+	st := &s.e.stats
+	deadline := time.Now().Add(s.o.timeout)
+	for reads := -1; st.stalledClosed < s.res.Stalled && st.stalledReads != reads && time.Now().Before(deadline); {
+		reads = st.stalledReads
+		if err := s.pause(s.o.settle); err != nil {
+			return err
+		}
+	}
+	s.res.StalledClosed = st.stalledClosed
+	return nil
 }
 
 // probed runs f while an ordinary handler is asked, if that is wanted.

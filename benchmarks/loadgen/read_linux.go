@@ -17,6 +17,9 @@ func (e *engine) read(c *clientConn) {
 	}
 	m, err := syscall.Read(int(c.fd), e.buf[n:])
 	e.stats.reads++
+	if c.stalled {
+		e.stats.stalledReads++
+	}
 	if err != nil {
 		if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR) {
 			return

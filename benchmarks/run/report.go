@@ -90,13 +90,12 @@ func command(l load) string {
 func (r report) cells(variant int, f figure) []string {
 	var own, floor, ratios []float64
 	for pair, res := range r.servers[variant] {
-		value, ok := res[f.key]
-		if !ok {
+		if res == nil {
 			continue
 		}
+		value := res[f.key] // loadgen leaves zeros out
 		own = append(own, value)
-		base, ok := r.floors[pair][f.key]
-		if f.floored && ok && base > 0 {
+		if base := r.floors[pair][f.key]; f.floored && base > 0 {
 			floor, ratios = append(floor, base), append(ratios, value/base)
 		}
 	}

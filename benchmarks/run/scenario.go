@@ -70,7 +70,7 @@ func (f figure) at(target string) figure {
 	return f
 }
 
-// floored quotes a figure against the floor's, too.
+// against quotes a figure as a multiple of the floor's.
 func (f figure) against() figure {
 	f.floored = true
 	return f

@@ -104,7 +104,7 @@ func (b *bench) findHalfLoad(ctx context.Context, v variant) (float64, error) {
 	for range tries {
 		l := paceOf(rate, seconds)
 		if b.quick {
-			l.count *= quickShare // two seconds are the least
+			l.count *= quickShare // a shorter run does not tell
 		}
 		r, err := b.server(ctx, v, l)
 		if err != nil {
@@ -112,6 +112,10 @@ func (b *bench) findHalfLoad(ctx context.Context, v variant) (float64, error) {
 		}
 		used := r["server_cpu_s"] / r["seconds"]
 		b.logf("    %g messages/s use %.2f of the core\n", rate, used)
+		if r["seconds"] > 1.5*seconds {
+			// Whatever it used, it was not all that the rate needs.
+			used = max(used, 1)
+		}
 		if used <= 0 {
 			return 0, errors.New("looking for half load: the server used no time")
 		}
@@ -124,7 +128,7 @@ func (b *bench) findHalfLoad(ctx context.Context, v variant) (float64, error) {
 		rate = max(1, math.Round(rate*min(max(half/used, 0.4), 2.5)))
 	}
 	if distance > 3*tolerance {
-		return 0, fmt.Errorf("no rate found at which the server uses half of its core; %g is %.2f off", best, distance)
+		return 0, fmt.Errorf("no rate found at which the server uses half of its core; %g messages/s are %.2f off: is the machine busy?", best, distance)
 	}
 	b.halfLoad[v.String()] = best
 	return best, nil

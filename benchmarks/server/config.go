@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fanfare-go/fanfare"
+	"github.com/fanfare-go/fanfare/transport/websocket"
 )
 
 const (
@@ -16,8 +17,10 @@ const (
 )
 
 type options struct {
-	addr  string
-	pprof bool
+	addr       string
+	pprof      bool
+	budget     time.Duration
+	portableIO bool
 }
 
 func parseOptions(args []string) (options, error) {
@@ -25,6 +28,8 @@ func parseOptions(args []string) (options, error) {
 	f := flag.NewFlagSet("server", flag.ContinueOnError)
 	f.StringVar(&o.addr, "addr", "127.0.0.1:8000", "address to listen on")
 	f.BoolVar(&o.pprof, "pprof", false, "serve net/http/pprof under /debug/pprof/")
+	f.DurationVar(&o.budget, "latency-budget", 0, "Config.LatencyBudget; 0 is its default, negative switches it off")
+	f.BoolVar(&o.portableIO, "portable-io", false, "Config.PortableIO: the engine of systems other than Linux")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -38,8 +43,14 @@ func parseOptions(args []string) (options, error) {
 // with a limit.
 func (o options) nodeConfig() fanfare.Config {
 	return fanfare.Config{
+		LatencyBudget: o.budget, PortableIO: o.portableIO,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
+}
+
+// doorOptions are those of /echo, which is to be the door that the node has.
+func (o options) doorOptions() websocket.Options {
+	return websocket.Options{PortableIO: o.portableIO}
 }
 
 // declareChannels makes every channel public; those whose names begin with "rec" can be recovered.

@@ -58,7 +58,7 @@ func newHandler(o options) (http.Handler, func(context.Context) error, error) {
 	}
 	declareChannels(node)
 	echoes := newEchoes()
-	door := websocket.New(websocket.Options{})
+	door := websocket.New(o.doorOptions())
 
 	mux := http.NewServeMux()
 	mux.Handle("/connection/", node)
