@@ -16,57 +16,63 @@ import (
 // Client is one connection. Hooks get it; its methods are safe for concurrent use and never wait for the peer.
 //
 // Who does what for a client: the transport's reader calls Receive, which answers pongs and fills the command queue; the
-// runner, a goroutine that lives while there are commands, runs them in order; subscribes run on goroutines of their own,
-// so that they overlap; hooks run on goroutines of their own, so that they can be given up. A publication is queued by
-// whoever delivers it, and written by the worker that owns the client.
+// runner, a goroutine that lives while there are commands, runs them in order; subscribes that may have to wait
+// run on goroutines of their own, so that they overlap; hooks run on goroutines of their own, so that they can be given up;
+// the agenda calls tick. A publication is queued by whoever delivers it, and written by the worker that owns the client.
+//
+// There are many clients, and most of them are idle: what only busy ones need is made when it is needed.
 type Client struct {
-	node   *Node
-	id     string
-	info   transport.Info
-	codec  protocol.Codec
-	form   int // index of the wire form, see Node.forms
+	node *Node
+	id   string
+	*wireForm
 	worker *worker
 
-	ctx    context.Context // ends when the connection does
-	cancel context.CancelFunc
-
+	ctx      lifetime
 	out      outgoing
+	listing  listing               // Node.mu guards it
+	entered  int32                 // place in the agenda, counted from 1; agenda.mu guards it
+	overruns atomic.Int32          // of hooks
 	cause    atomic.Pointer[error] // of the connection's end, for the log
-	overruns atomic.Int32
-	slots    chan struct{} // one per subscribe that may run
-	session  string        // of unidirectional and emulated connections: a secret, sent with the connect reply
+	session  string                // of unidirectional and emulated connections: a secret, sent with the connect reply
+
+	identity atomic.Pointer[person] // nil until authenticated
+	ready    latch                  // opened when the connect command was answered, well or not
+
+	recovering sync.Mutex // held while a subscribe reply is made; taken before subscription.mu
 
 	// Owned by the transport's reader.
 	greeted  bool // the connect command was received
 	poisoned bool // a protocol error was received: nothing behind it is read
 
-	identity atomic.Pointer[Identity] // nil until authenticated
-	ready    chan struct{}            // closed when the connect command was answered, well or not
+	// mu guards these.
+	running       bool  // the runner lives
+	authenticated bool  // Authenticate returned: Disconnected is owed
+	isConnected   bool  // the connect reply was queued
+	isRefused     bool  // the connect was answered with an error
+	torn          bool  // the session's Closed was called
+	subscribing   int32 // subscribes that are running
 
-	recovering sync.Mutex // held while a subscribe reply is made; taken before subscription.mu
+	mu       sync.Mutex // guards the above, and below
+	space    *sync.Cond // on mu, made by who waits: there is space for a command or another subscribe, or the client is closing
+	request  *http.Request
+	commands *commandQueue // nil if none waits
+	closing  *Disconnect
+	subs     subscriptionSet
+	cutOffs  map[string]cutOff // recent losses of position, by channel
+	clock    clientClock
+}
 
-	mu           sync.Mutex // guards below
-	space        sync.Cond  // on mu: there is space in the command queue, or the client is closing
-	request      *http.Request
-	commands     []queuedCommand
-	commandBytes int
-	running      bool // the runner lives
-
-	authenticated bool // Authenticate returned: Disconnected is owed
-	isConnected   bool // the connect reply was queued
-	isRefused     bool // the connect was answered with an error
-	closing       *Disconnect
-	torn          bool // the session's Closed was called
-
-	subs    map[string]*subscription
-	cutOffs map[string]cutOff // recent losses of position, by channel
-	clock   clientClock
+// person is what is kept of an [Identity].
+type person struct {
+	user  string
+	info  []byte
+	state any
 }
 
 // State returns what [Identity.State] was, or nil.
 func (c *Client) State() any {
 	if id := c.identity.Load(); id != nil {
-		return id.State
+		return id.state
 	}
 	return nil
 }
@@ -77,7 +83,7 @@ func (c *Client) ID() string { return c.id }
 // User returns the user's id. It is empty for an anonymous user, and before the connection was authenticated.
 func (c *Client) User() string {
 	if id := c.identity.Load(); id != nil {
-		return id.User
+		return id.user
 	}
 	return ""
 }
@@ -85,13 +91,13 @@ func (c *Client) User() string {
 // Info returns [Identity.Info].
 func (c *Client) Info() []byte {
 	if id := c.identity.Load(); id != nil {
-		return id.Info
+		return id.info
 	}
 	return nil
 }
 
 // Context ends when the connection does.
-func (c *Client) Context() context.Context { return c.ctx }
+func (c *Client) Context() context.Context { return &c.ctx }
 
 // Transport returns the name of the connection's transport.
 func (c *Client) Transport() string { return c.info.Name }
@@ -234,15 +240,15 @@ func (c *Client) close(d *Disconnect) {
 	}
 	c.closing = d
 	c.request = nil
-	c.commands, c.commandBytes = nil, 0
-	c.clock.stop()
-	c.space.Broadcast()
+	c.commands = nil
+	c.agenda().leave(c)
+	c.spaceFreed()
 	gone := c.torn
 	// In one step with closing: who finds the client closing may give back the session's hold, and then Shutdown would not
 	// wait for the goroutine. As long as the session holds the group it is open.
 	c.node.goroutines.hold()
 	c.mu.Unlock()
-	c.cancel()
+	c.ctx.end()
 	c.node.goroutines.run(func() { c.tearDown(d, gone) })
 }
 
@@ -276,7 +282,7 @@ func (c *Client) observeEnd(d *Disconnect) {
 	if o == nil {
 		return
 	}
-	<-c.ready
+	c.ready.wait(context.Background())
 	c.mu.Lock()
 	connected := c.isConnected
 	c.mu.Unlock()
@@ -298,7 +304,7 @@ func (c *Client) logEnd(d *Disconnect) {
 		level = slog.LevelInfo
 	}
 	log := c.node.log
-	if !log.Enabled(c.ctx, level) {
+	if !log.Enabled(&c.ctx, level) {
 		return
 	}
 	attrs := []slog.Attr{slog.String("client", c.id), slog.String("user", c.User()), slog.String("transport", c.info.Name),
@@ -306,13 +312,16 @@ func (c *Client) logEnd(d *Disconnect) {
 	if cause != nil {
 		attrs = append(attrs, slog.Any("err", *cause))
 	}
-	log.LogAttrs(c.ctx, level, "connection ended", attrs...)
+	log.LogAttrs(&c.ctx, level, "connection ended", attrs...)
 }
 
 // sayGoodbye writes what is queued and closes the connection with code and reason.
 func (c *Client) sayGoodbye(d *Disconnect, gone bool) {
 	discard := gone || d.Code == DisconnectSlow.Code || d.Code == DisconnectWriteError.Code
-	code, reason := d.Code, transport.CloseReason(d.Reason)
+	code, reason := d.Code, ""
+	if !gone {
+		reason = transport.CloseReason(d.Reason)
+	}
 	if code != 0 && (code < 3000 || code > 4999) {
 		c.node.log.Error("disconnect code is not between 3000 and 4999", slog.Uint64("code", uint64(code)), slog.String("client", c.id))
 		code, reason = DisconnectInternal.Code, DisconnectInternal.Reason

@@ -1,64 +1,72 @@
 package fanfare
 
 import (
+	"math"
 	"math/rand/v2"
 	"time"
 
 	"github.com/fanfare-go/fanfare/transport"
 )
 
-// clientClock is everything about a client that depends on time, behind one timer. client.mu guards it.
+// clientClock is everything about a client that depends on time. client.mu guards it. The agenda knows the earliest of it.
 type clientClock struct {
-	timer *time.Timer
-
-	connectBy time.Time // stale, or refused, if not connected by then
-	pingAt    time.Time
-	pongBy    time.Time // a pong is awaited
-	spared    bool      // and was awaited longer, see clientClock.paused
-	expireAt  time.Time // the connection's expiry; zero is never
-	subsAt    time.Time // the earliest expiry of a subscription
-	grace     time.Duration
+	connectBy moment // stale, or refused, if not connected by then
+	pingAt    moment
+	pongBy    moment // a pong is awaited
+	expireAt  wall   // the connection's expiry
+	subsAt    wall   // the earliest expiry of a subscription
+	spared    bool   // the pong was awaited longer, see clientClock.paused
 }
 
-func (k *clientClock) next() time.Time {
-	var next time.Time
-	earlier := func(t time.Time) {
-		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
-			next = t
-		}
-	}
-	earlier(k.connectBy)
-	earlier(k.pingAt)
-	earlier(k.pongBy)
-	if !k.expireAt.IsZero() {
-		earlier(k.expireAt.Add(k.grace))
-	}
-	earlier(k.subsAt)
-	return next
-}
+// wall is a time by the wall clock, in nanoseconds of Unix: the app's times of expiry are meant by it. 0 is never.
+type wall int64
 
-func (k *clientClock) set() {
-	next := k.next()
+func wallOf(t time.Time) wall {
+	const latest = math.MaxInt64 / 2 // in the 22nd century; so that there is room for sums
 	switch {
-	case k.timer == nil:
-	case next.IsZero():
-		k.timer.Stop()
-	default:
-		k.timer.Reset(max(0, time.Until(next)))
+	case t.IsZero():
+		return 0
+	case t.Unix() < 1:
+		return 1
+	case t.Unix() >= latest/int64(time.Second):
+		return latest
+	}
+	return wall(t.UnixNano())
+}
+
+// due reports whether a time has come; 0 never does.
+func due[T moment | wall](at, now T) bool { return at > 0 && at <= now }
+
+// sooner is the earlier one of two times, of which 0 is never.
+func sooner[T moment | wall](a, b T) T {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// setClock tells the agenda when the client has something to do next. client.mu is held.
+func (c *Client) setClock(now time.Time) {
+	if c.closing != nil {
+		return
+	}
+	k, a := &c.clock, c.agenda()
+	next := sooner(k.connectBy, sooner(k.pingAt, k.pongBy))
+	if ends := sooner(c.endsAt(), k.subsAt); ends > 0 {
+		next = sooner(next, a.moment(now)+moment(max(0, ends-wallOf(now))))
+	}
+	if next > 0 {
+		a.enter(c, next)
 	}
 }
 
-func (k *clientClock) stop() {
-	if k.timer != nil {
-		k.timer.Stop()
-	}
-}
+func (c *Client) agenda() *agenda { return c.node.agendas[c.worker.index] }
 
-// paused prolongs the wait for a pong, once, if the timer comes so late that the process itself must have been paused: the
+// paused prolongs the wait for a pong, once, if the call comes so late that the process itself must have been paused: the
 // pong may have come meanwhile and wait to be read, on this connection as on every other.
-func (k *clientClock) paused(now time.Time, pongTimeout time.Duration) {
-	if !k.spared && now.Sub(k.pongBy) > pongTimeout/2 {
-		k.pongBy, k.spared = now.Add(pongTimeout), true
+func (k *clientClock) paused(now moment, pongTimeout time.Duration) {
+	if !k.spared && now-k.pongBy > moment(pongTimeout/2) {
+		k.pongBy, k.spared = now+moment(pongTimeout), true
 	}
 }
 
@@ -66,11 +74,9 @@ func (k *clientClock) paused(now time.Time, pongTimeout time.Duration) {
 func (c *Client) startWaiting() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closing != nil {
-		return
-	}
-	c.clock.connectBy = time.Now().Add(c.node.config.ConnectTimeout)
-	c.clock.timer = time.AfterFunc(c.node.config.ConnectTimeout, c.tick)
+	now := time.Now()
+	c.clock.connectBy = c.agenda().moment(now.Add(c.node.config.ConnectTimeout))
+	c.setClock(now)
 }
 
 // startClock is called when the client is connected.
@@ -79,34 +85,32 @@ func (c *Client) startClock(expireAt time.Time) {
 	defer c.mu.Unlock()
 	k := &c.clock
 	c.isConnected = true
-	k.connectBy = time.Time{}
+	k.connectBy = 0
+	now := time.Now()
 	if c.node.config.PingInterval > 0 {
 		// Spread over half an interval, so that clients that came together are not pinged together (spec 7).
 		half := c.node.config.PingInterval / 2
-		k.pingAt = time.Now().Add(half + rand.N(half+1))
+		k.pingAt = c.agenda().moment(now.Add(half + rand.N(half+1)))
 	}
-	k.expireAt, k.grace = expireAt, c.expiryGrace()
-	if c.closing == nil {
-		k.set()
-	}
+	k.expireAt = wallOf(expireAt)
+	c.setClock(now)
 }
 
-// expiryGrace is how long the connection is kept after its expiry: the client needs time to refresh, if it is to.
-func (c *Client) expiryGrace() time.Duration {
-	if c.node.config.Refresh != nil && !c.info.Unidirectional {
-		return c.node.config.ExpiryGrace
+// endsAt is when the connection is ended for its expiry: the client needs time to refresh, if it is to. client.mu is held.
+func (c *Client) endsAt() wall {
+	at := c.clock.expireAt
+	if at > 0 && c.node.config.Refresh != nil && !c.info.Unidirectional {
+		at += wall(c.node.config.ExpiryGrace)
 	}
-	return 0
+	return at
 }
 
 // setExpiry changes when the connection expires.
 func (c *Client) setExpiry(at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.clock.expireAt = at
-	if c.closing == nil {
-		c.clock.set()
-	}
+	c.clock.expireAt = wallOf(at)
+	c.setClock(time.Now())
 }
 
 // pong takes a pong. It returns false if no ping was outstanding (spec 7).
@@ -116,36 +120,35 @@ func (c *Client) pong() bool {
 	if c.closing != nil {
 		return true
 	}
-	if c.clock.pongBy.IsZero() {
+	if c.clock.pongBy == 0 {
 		return false
 	}
-	c.clock.pongBy, c.clock.spared = time.Time{}, false
-	c.clock.set()
+	c.clock.pongBy, c.clock.spared = 0, false // what is due next is later: the agenda need not know
 	return true
 }
 
-// tick is the timer's function. It does not block.
+// tick does what is due. It is called by the agenda, perhaps too early, and does not block.
 func (c *Client) tick() {
-	now := time.Now()
-	due := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
+	began := time.Now()
+	now, today := c.agenda().moment(began), wallOf(began)
 	c.mu.Lock()
 	if c.closing != nil {
 		c.mu.Unlock()
 		return
 	}
 	k := &c.clock
-	if due(k.pongBy) {
+	if due(k.pongBy, now) {
 		k.paused(now, c.node.config.PongTimeout)
 	}
 	var end *Disconnect
 	switch {
-	case due(k.connectBy) && c.isRefused:
+	case due(k.connectBy, now) && c.isRefused:
 		end = disconnectRefused
-	case due(k.connectBy):
+	case due(k.connectBy, now):
 		end = DisconnectStale
-	case due(k.pongBy):
+	case due(k.pongBy, now):
 		end = DisconnectNoPong
-	case !k.expireAt.IsZero() && due(k.expireAt.Add(k.grace)):
+	case due(c.endsAt(), today):
 		end = DisconnectExpired
 	}
 	if end != nil {
@@ -153,18 +156,18 @@ func (c *Client) tick() {
 		c.close(end)
 		return
 	}
-	ping := due(k.pingAt)
+	ping := due(k.pingAt, now)
 	if ping {
-		k.pingAt = now.Add(c.node.config.PingInterval)
+		k.pingAt = now + moment(c.node.config.PingInterval)
 		if !c.info.Unidirectional || c.info.NativePing {
-			k.pongBy = now.Add(c.node.config.PongTimeout)
+			k.pongBy = now + moment(c.node.config.PongTimeout)
 		}
 	}
 	var expired []*subscription
-	if due(k.subsAt) {
-		expired = c.expiredSubscriptions(now)
+	if due(k.subsAt, today) {
+		expired = c.expiredSubscriptions(today)
 	}
-	k.set()
+	c.setClock(began)
 	c.mu.Unlock()
 
 	if ping {
@@ -188,15 +191,14 @@ func (c *Client) pingFrame() []byte {
 }
 
 // expiredSubscriptions returns the subscriptions whose time is over, and sets when to look again. client.mu is held.
-func (c *Client) expiredSubscriptions(now time.Time) (expired []*subscription) {
-	c.clock.subsAt = time.Time{}
-	for _, s := range c.subs {
-		switch at := s.endsAt(); {
-		case at.IsZero():
-		case !at.After(now):
+func (c *Client) expiredSubscriptions(now wall) (expired []*subscription) {
+	c.clock.subsAt = 0
+	for s := range c.subs.all() {
+		at := s.endsAt()
+		if due(at, now) {
 			expired = append(expired, s)
-		case c.clock.subsAt.IsZero() || at.Before(c.clock.subsAt):
-			c.clock.subsAt = at
+		} else {
+			c.clock.subsAt = sooner(c.clock.subsAt, at)
 		}
 	}
 	return expired
@@ -206,11 +208,7 @@ func (c *Client) expiredSubscriptions(now time.Time) (expired []*subscription) {
 func (c *Client) setSubscriptionExpiry(s *subscription, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.expireAt = at
-	if ends := s.endsAt(); !ends.IsZero() && (c.clock.subsAt.IsZero() || ends.Before(c.clock.subsAt)) {
-		c.clock.subsAt = ends
-		if c.closing == nil {
-			c.clock.set()
-		}
-	}
+	s.expireAt = wallOf(at)
+	c.clock.subsAt = sooner(c.clock.subsAt, s.endsAt())
+	c.setClock(time.Now())
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/fanfare-go/fanfare/internal/protocol"
@@ -16,14 +17,26 @@ type queuedCommand struct {
 	problem string
 }
 
+// commandQueue holds the commands that wait, in their order.
+type commandQueue struct {
+	waiting []queuedCommand
+	bytes   int
+	first   [2]queuedCommand // waiting at the beginning, so that a short queue is a single object
+}
+
+// full reports whether there is no room for a command of that size. There is always room for one.
+func (q *commandQueue) full(c *Config, size int) bool {
+	return q != nil && (len(q.waiting) >= c.maxCommands() || q.bytes > 0 && q.bytes+size > c.maxCommandBytes())
+}
+
 // enqueue puts a command into the queue and sees to it that somebody runs it. It waits while the queue is full: the
 // transport's reader then stops reading, which is felt by this peer alone.
 func (c *Client) enqueue(q queuedCommand) error {
 	n := c.node
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.closing == nil && (len(c.commands) >= n.config.maxCommands() || c.commandBytes > 0 && c.commandBytes+q.size > n.config.maxCommandBytes()) {
-		c.space.Wait()
+	for c.closing == nil && c.commands.full(&n.config, q.size) {
+		c.awaitSpace()
 	}
 	switch {
 	case c.closing != nil:
@@ -31,8 +44,12 @@ func (c *Client) enqueue(q queuedCommand) error {
 	case c.isRefused:
 		return nil // its connect was answered with an error: nothing of it is answered any more (spec 4, rule 9)
 	}
-	c.commands = append(c.commands, q)
-	c.commandBytes += q.size
+	if c.commands == nil {
+		c.commands = &commandQueue{}
+		c.commands.waiting = c.commands.first[:0]
+	}
+	c.commands.waiting = append(c.commands.waiting, q)
+	c.commands.bytes += q.size
 	if !c.running {
 		// Owned by the node: it ends when the queue is empty or the client closes, each command being bounded in time.
 		c.running = n.goroutines.start(c.run)
@@ -40,21 +57,38 @@ func (c *Client) enqueue(q queuedCommand) error {
 	return nil
 }
 
+// awaitSpace waits for a change of what spaceFreed tells. client.mu is held.
+func (c *Client) awaitSpace() {
+	if c.space == nil {
+		c.space = sync.NewCond(&c.mu)
+	}
+	c.space.Wait()
+}
+
+// spaceFreed wakes those who wait for space: the transport's reader, and the runner, each for another kind. client.mu is
+// held.
+func (c *Client) spaceFreed() {
+	if c.space != nil {
+		c.space.Broadcast()
+	}
+}
+
 // run executes commands in order while there are any.
 func (c *Client) run() {
 	for {
 		c.mu.Lock()
-		if len(c.commands) == 0 || c.closing != nil {
+		if c.commands == nil || len(c.commands.waiting) == 0 || c.closing != nil {
 			c.running = false
 			c.commands = nil
 			c.mu.Unlock()
 			return
 		}
-		q := c.commands[0]
-		c.commands[0] = queuedCommand{}
-		c.commands = c.commands[1:]
-		c.commandBytes -= q.size
-		c.space.Signal()
+		waiting := c.commands.waiting
+		q := waiting[0]
+		waiting[0] = queuedCommand{}
+		c.commands.waiting = waiting[1:]
+		c.commands.bytes -= q.size
+		c.spaceFreed()
 		c.mu.Unlock()
 		c.dispatch(q)
 	}
@@ -214,17 +248,12 @@ func (c *Client) admit(channel string, a Access, hook bool) error {
 // settled returns the subscription to a channel, if there is one, after waiting for one that is being made.
 func (c *Client) settled(channel string) *subscription {
 	c.mu.Lock()
-	s := c.subs[channel]
+	s := c.subs.get(channel)
 	c.mu.Unlock()
 	if s == nil {
 		return nil
 	}
-	select {
-	case <-s.settled:
-	case <-c.ctx.Done():
-		return nil
-	}
-	if !s.live() {
+	if !s.settled.wait(&c.ctx) || !s.live() {
 		return nil
 	}
 	return s

@@ -20,9 +20,9 @@ const refusedLinger = time.Second
 // connect executes the connect command. Nothing else of the client runs meanwhile.
 func (c *Client) connect(id uint32, req *protocol.ConnectRequest, began time.Time) {
 	c.mu.Lock()
-	c.clock.connectBy = time.Time{} // it has said something; what takes time now is not its fault, and bounded
+	c.clock.connectBy = 0 // it has said something; what takes time now is not its fault, and bounded
 	c.mu.Unlock()
-	defer close(c.ready)
+	defer c.ready.open()
 	logouts := c.node.logoutCount()
 	identity, err := c.authenticate(req)
 	if err == nil {
@@ -39,49 +39,57 @@ func (c *Client) connect(id uint32, req *protocol.ConnectRequest, began time.Tim
 }
 
 // authenticate asks the app who the client is.
-func (c *Client) authenticate(req *protocol.ConnectRequest) (Identity, error) {
+func (c *Client) authenticate(req *protocol.ConnectRequest) (*Identity, error) {
 	c.mu.Lock()
 	httpRequest := c.request
 	c.request = nil
 	c.mu.Unlock()
-	var identity Identity
+	identity := &Identity{}
 	if fn := c.node.config.Authenticate; fn != nil {
 		if httpRequest == nil {
-			return identity, errGone
+			return nil, errGone
 		}
 		// The handler may have returned: then its context is cancelled, but what middleware put there is still wanted.
-		base, cancel := context.WithCancel(context.WithoutCancel(httpRequest.Context()))
-		defer cancel()
-		defer context.AfterFunc(c.ctx, cancel)()
+		base := context.WithoutCancel(httpRequest.Context())
 		r := &ConnectRequest{ClientID: c.id, Token: req.Token, Data: req.Data, Name: req.Name, Version: req.Version,
 			Headers: req.Headers, Transport: c.info.Name}
 		var err error
-		identity, err = callHook(base, c, "Authenticate", "", func(ctx context.Context) (Identity, error) {
+		identity, err = callHook(base, c, "Authenticate", "", func(ctx context.Context) (*Identity, error) {
 			r.HTTP = httpRequest.WithContext(ctx)
-			return fn(ctx, r)
+			i, err := fn(ctx, r)
+			return &i, err
 		}, c.acceptedLate)
 		if err != nil {
-			return identity, err
+			return nil, err
 		}
 	}
 	c.mu.Lock()
 	gone := c.closing != nil
 	if !gone {
-		c.identity.Store(&identity)
+		c.setIdentity(identity)
 		c.authenticated = true
 	}
 	c.mu.Unlock()
 	if gone {
 		c.acceptedLate(identity)
-		return identity, errGone
+		return nil, errGone
 	}
 	return identity, nil
 }
 
+// setIdentity keeps what later calls need to know. Anonymous connections share it.
+func (c *Client) setIdentity(i *Identity) {
+	p := &c.node.anonymous
+	if i.User != "" || i.Info != nil || i.State != nil {
+		p = &person{i.User, i.Info, i.State}
+	}
+	c.identity.Store(p)
+}
+
 // acceptedLate pairs an Authenticate that succeeded when the client was given up already with its Disconnected.
-func (c *Client) acceptedLate(identity Identity) {
+func (c *Client) acceptedLate(identity *Identity) {
 	if fn := c.node.config.Disconnected; fn != nil {
-		c.identity.Store(&identity)
+		c.setIdentity(identity)
 		c.mu.Lock()
 		d := c.closing
 		c.mu.Unlock()
@@ -93,7 +101,7 @@ func (c *Client) acceptedLate(identity Identity) {
 }
 
 // welcome makes the server's subscriptions and answers. From here on the client is connected.
-func (c *Client) welcome(id uint32, req *protocol.ConnectRequest, identity Identity, logouts uint64) error {
+func (c *Client) welcome(id uint32, req *protocol.ConnectRequest, identity *Identity, logouts uint64) error {
 	now := time.Now()
 	if !identity.ExpireAt.IsZero() && !identity.ExpireAt.After(now) {
 		return ErrExpired
@@ -113,7 +121,7 @@ func (c *Client) welcome(id uint32, req *protocol.ConnectRequest, identity Ident
 	// Whatever happens: those that wait for these subscriptions must not wait for ever.
 	defer func() {
 		for _, o := range group {
-			close(o.s.settled)
+			o.s.settled.open()
 		}
 	}()
 	if err == nil {
@@ -131,7 +139,7 @@ func (c *Client) welcome(id uint32, req *protocol.ConnectRequest, identity Ident
 	}
 	if err != nil {
 		for _, o := range group {
-			c.abandon(o.s)
+			c.abandon(o.s, nil)
 		}
 		return err
 	}
@@ -144,6 +152,9 @@ func (c *Client) welcome(id uint32, req *protocol.ConnectRequest, identity Ident
 // reserveServerSide reserves every subscription that Authenticate gave the client. The group returned holds those that were
 // reserved, even after an error.
 func (c *Client) reserveServerSide(req *protocol.ConnectRequest, wanted map[string]SubscribeReply) (group []*opening, err error) {
+	if len(wanted) == 0 {
+		return nil, nil
+	}
 	for _, channel := range slices.Sorted(maps.Keys(wanted)) {
 		o, err := c.enter(req, channel)
 		if err != nil {
@@ -179,6 +190,9 @@ func (c *Client) serverSideFailed(channel string, err error) error {
 
 // openAll opens subscriptions, several at a time.
 func (c *Client) openAll(group []*opening) error {
+	if len(group) == 0 {
+		return nil
+	}
 	var opens errgroup.Group // waited for below
 	opens.SetLimit(c.node.config.Concurrency)
 	for _, o := range group {
@@ -209,8 +223,8 @@ func (c *Client) openRequested(req *protocol.ConnectRequest, wanted map[string]S
 				*group = append(*group, o)
 				continue
 			}
-			c.abandon(o.s)
-			close(o.s.settled)
+			c.abandon(o.s, nil)
+			o.s.settled.open()
 		}
 		if asDisconnect(err) != nil || errors.Is(err, errAnswered) || c.ctx.Err() != nil {
 			return err
@@ -232,7 +246,7 @@ func (c *Client) openAuthorized(o *opening) error {
 
 // welcomed queues the connect reply and makes the client known to the node. It is called with the locks of the group's
 // subscriptions held.
-func (c *Client) welcomed(id uint32, identity Identity, group []*opening) error {
+func (c *Client) welcomed(id uint32, identity *Identity, group []*opening) error {
 	n := c.node
 	result := &protocol.ConnectResult{Client: c.id, Version: Version, Data: identity.Data}
 	if n.config.PingInterval > 0 && (!c.info.NativePing || c.info.Unidirectional) {
@@ -267,11 +281,12 @@ func (c *Client) refuse(id uint32, began time.Time, err error) {
 			err = unidirectionalRefusal(c.clientError("connect", err))
 		} else {
 			c.mu.Lock()
-			c.commands, c.commandBytes = nil, 0
-			c.space.Broadcast()
+			c.commands = nil
+			c.spaceFreed()
 			c.isRefused = true
-			c.clock.connectBy = time.Now().Add(refusedLinger)
-			c.clock.set()
+			now := time.Now()
+			c.clock.connectBy = c.agenda().moment(now.Add(refusedLinger))
+			c.setClock(now)
 			c.mu.Unlock()
 		}
 	}

@@ -2,6 +2,7 @@ package fanfare
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,46 +43,52 @@ const (
 // Lock order: room.mu, subscription.mu, client.mu, outgoing.mu.
 type subscription struct {
 	client   *Client
-	channel  string
 	declared *declaration
-	params   params
-	server   bool // made by the server
+	params   // with the channel's name
 
 	// Written by the subscribe path before it is settled, constant afterwards.
 	room        *room
+	channelInfo []byte
+	server      bool // made by the server
 	positioned  bool
 	recoverable bool
 	joinLeave   bool
-	channelInfo []byte
 	accepted    bool // Unsubscribed is owed
 	present     bool // the client was put into the channel's presence
 	joined      bool // the channel knows that the client has come
 
-	settled  chan struct{} // closed when the subscribe path is through, well or not
-	claimed  atomic.Bool   // somebody is ending it
-	finished chan struct{} // closed when it has been ended
+	stage stage // mu guards it
+
+	claimed  atomic.Bool // somebody is ending it
+	settled  latch       // opened when the subscribe path is through, well or not
+	finished latch       // opened when it has been ended
 
 	audience *audience // that it is in; room.mu guards it
 	since    uint64    // of the room's messages, those after it are for the subscription; constant once it is in an audience
 	index    int       // in audience.subs; audience.mu guards it
-	expireAt time.Time // client.mu guards it
+	expireAt wall      // client.mu guards it
 
-	mu         sync.Mutex // guards below
-	stage      stage
-	position   Position
-	buffer     []*Publication
-	bufferSize int // bytes
-	overflowed bool
-	lost       int          // of the buffer, where there are no positions
-	members    []Membership // buffered joins and leaves
+	mu       sync.Mutex // guards below, and stage
+	position Position
+	held     *held // not nil if something came while seaming
+}
+
+// held is what came for a subscription before its reply was out.
+type held struct {
+	publications []*Publication
+	bytes        int
+	overflowed   bool // they were forgotten: read history again
+	lost         int  // of them, where there are no positions
+	members      []Membership
 }
 
 // endsAt is when the subscription is ended for its expiry. client.mu is held.
-func (s *subscription) endsAt() time.Time {
-	if s.expireAt.IsZero() || s.server || s.declared.options.SubRefresh == nil {
-		return s.expireAt
+func (s *subscription) endsAt() wall {
+	at := s.expireAt
+	if at > 0 && !s.server && s.declared.options.SubRefresh != nil {
+		at += wall(s.client.node.config.ExpiryGrace)
 	}
-	return s.expireAt.Add(s.client.node.config.ExpiryGrace)
+	return at
 }
 
 // live reports whether messages flow.
@@ -96,21 +103,27 @@ func (s *subscription) live() bool {
 func (s *subscription) buffered() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.overflowed {
-		s.overflowed, s.buffer, s.bufferSize = false, nil, 0
+	h := s.held
+	switch {
+	case h == nil:
+		return 0
+	case h.overflowed:
+		h.overflowed, h.publications, h.bytes = false, nil, 0
 	}
-	return len(s.buffer)
+	return len(h.publications)
 }
 
 // begin lets messages flow behind the reply that was just queued. The lock is held.
 func (s *subscription) begin(j joined) {
-	members := s.members
-	s.stage, s.position = flowing, j.position
-	s.buffer, s.members, s.bufferSize = nil, nil, 0
+	h := s.held
+	s.stage, s.position, s.held = flowing, j.position, nil
 	for _, p := range j.live {
 		s.enqueue(s.client.publicationFrame(s, p))
 	}
-	for _, m := range members {
+	if h == nil {
+		return
+	}
+	for _, m := range h.members {
 		s.client.pushMembership(s.client.encodePush(membershipPush(s.channel, m)))
 	}
 }
@@ -119,7 +132,7 @@ func (s *subscription) begin(j joined) {
 func (s *subscription) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stage, s.buffer, s.members = over, nil, nil
+	s.stage, s.held = over, nil
 }
 
 // deliverBatch takes messages from the worker, in the channel's order. Where nothing stands in the way they are written at
@@ -163,7 +176,7 @@ func (s *subscription) deliver(b *broadcast) bool {
 	p := b.publication
 	switch s.stage {
 	case seaming:
-		s.hold(p)
+		s.holdPublication(p)
 		return false
 	case over:
 		return false
@@ -185,26 +198,35 @@ func (s *subscription) deliver(b *broadcast) bool {
 	return s.enqueue(b.frame(s))
 }
 
-// hold buffers a publication until the reply is out.
-func (s *subscription) hold(p *Publication) {
-	if s.overflowed {
+// holdPublication buffers a publication until the reply is out.
+func (s *subscription) holdPublication(p *Publication) {
+	h := s.hold()
+	if h.overflowed {
 		return
 	}
-	s.bufferSize += p.size(false)
-	s.buffer = append(s.buffer, p)
-	if s.bufferSize <= s.client.node.config.MaxQueueSize {
+	h.bytes += p.size(false)
+	h.publications = append(h.publications, p)
+	limit := s.client.node.config.MaxQueueSize
+	if h.bytes <= limit {
 		return
 	}
 	if s.positioned {
-		s.overflowed, s.buffer = true, nil // it is all in history
+		h.overflowed, h.publications = true, nil // it is all in history
 		return
 	}
-	for s.bufferSize > s.client.node.config.MaxQueueSize && len(s.buffer) > 1 {
-		s.bufferSize -= s.buffer[0].size(false)
-		s.buffer[0] = nil
-		s.buffer = s.buffer[1:]
-		s.lost++
+	for h.bytes > limit && len(h.publications) > 1 {
+		h.bytes -= h.publications[0].size(false)
+		h.publications[0] = nil
+		h.publications = h.publications[1:]
+		h.lost++
 	}
+}
+
+func (s *subscription) hold() *held {
+	if s.held == nil {
+		s.held = &held{}
+	}
+	return s.held
 }
 
 // enqueue queues a publication's frame under the channel's policy. The lock is held.
@@ -236,8 +258,8 @@ func (s *subscription) deliverMembership(b *broadcast) {
 	}
 	switch s.stage {
 	case seaming:
-		if len(s.members) < maxHeldMembers {
-			s.members = append(s.members, *b.membership)
+		if h := s.hold(); len(h.members) < maxHeldMembers {
+			h.members = append(h.members, *b.membership)
 		}
 	case flowing:
 		s.client.pushMembership(b.frame(s))
@@ -290,7 +312,7 @@ func (c *Client) expireIfDue(s *subscription) {
 	c.mu.Lock()
 	at := s.endsAt()
 	c.mu.Unlock()
-	if !at.IsZero() && !at.After(time.Now()) {
+	if due(at, wallOf(time.Now())) {
 		c.expireSubscription(s)
 	}
 }
@@ -308,25 +330,22 @@ func (c *Client) expireSubscription(s *subscription) {
 func (c *Client) subscriptions() []*subscription {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	subs := make([]*subscription, 0, len(c.subs))
-	for _, s := range c.subs {
-		subs = append(subs, s)
-	}
-	return subs
+	return slices.Collect(c.subs.all())
 }
 
 // endSubscription ends a subscription once it is settled, tells the client if it does not know, and returns when that is
 // done, by this call or by another.
 func (c *Client) endSubscription(s *subscription, code uint32, reason string) {
-	<-s.settled
+	s.settled.wait(context.Background())
 	s.end()
-	c.withdraw(s, code, reason)
+	c.withdraw(s, code, reason, nil)
 }
 
-// withdraw takes an ended subscription out of room, presence and client, once.
-func (c *Client) withdraw(s *subscription, code uint32, reason string) {
+// withdraw takes an ended subscription out of room, presence and client, once. Before the client, it calls tell, if that is
+// not nil.
+func (c *Client) withdraw(s *subscription, code uint32, reason string, tell func()) {
 	if !s.claimed.CompareAndSwap(false, true) {
-		<-s.finished
+		s.finished.wait(context.Background())
 		return
 	}
 	n := c.node
@@ -338,15 +357,16 @@ func (c *Client) withdraw(s *subscription, code uint32, reason string) {
 	if s.accepted {
 		c.unsubscribed(s.declared, s.params, s.channel, code, reason)
 	}
+	if tell != nil {
+		tell()
+	}
 	var frame []byte
 	if code >= unsubscribedByServer {
 		frame = c.encodePush(&protocol.Push{Channel: s.channel, Unsubscribe: &protocol.Unsubscribe{Code: code, Reason: reason}})
 	}
 	v := refused
 	c.mu.Lock()
-	if c.subs[s.channel] == s {
-		delete(c.subs, s.channel)
-	}
+	c.subs.remove(s)
 	if frame != nil {
 		// In one step with freeing the channel: earlier, the client could subscribe again and be refused; later, the push
 		// could end a subscription made in between.
@@ -354,7 +374,7 @@ func (c *Client) withdraw(s *subscription, code uint32, reason string) {
 	}
 	c.mu.Unlock()
 	c.pushed(frame, v)
-	close(s.finished)
+	s.finished.open()
 }
 
 // unsubscribed tells the app.

@@ -26,7 +26,7 @@ func (c *Client) publish(cmd *protocol.Command) outcome {
 	}
 	if o.Publish != nil {
 		r := &PublishRequest{params: p, Client: c, Channel: req.Channel, Data: data}
-		reply, err := callHook(c.ctx, c, "Publish", req.Channel, func(ctx context.Context) (PublishReply, error) { return o.Publish(ctx, r) }, nil)
+		reply, err := callHook(context.Background(), c, "Publish", req.Channel, func(ctx context.Context) (PublishReply, error) { return o.Publish(ctx, r) }, nil)
 		if err != nil {
 			return refusal(err)
 		}
@@ -42,8 +42,8 @@ func (c *Client) publish(cmd *protocol.Command) outcome {
 		chanInfo = s.channelInfo
 	}
 	info := c.clientInfo(chanInfo)
-	ctx, cancel := context.WithTimeout(c.ctx, c.node.config.HookTimeout)
-	defer cancel()
+	ctx := c.call()
+	defer ctx.end()
 	if _, err := c.node.publish(ctx, d, req.Channel, data, publishOptions{info: &info}); err != nil {
 		return refusal(err)
 	}
@@ -74,7 +74,7 @@ func (c *Client) rpc(cmd *protocol.Command) outcome {
 		return refusal(ErrMethodNotFound)
 	}
 	r := &RPCRequest{Client: c, Method: cmd.RPC.Method, Data: cmd.RPC.Data}
-	data, err := callHook(c.ctx, c, "RPC "+cmd.RPC.Method, "", func(ctx context.Context) ([]byte, error) { return fn(ctx, r) }, nil)
+	data, err := callHook(context.Background(), c, "RPC "+cmd.RPC.Method, "", func(ctx context.Context) ([]byte, error) { return fn(ctx, r) }, nil)
 	if err == nil {
 		err = c.payload("rpc reply", data)
 	}
@@ -90,6 +90,6 @@ func (c *Client) message(cmd *protocol.Command) outcome {
 		return refusal(DisconnectNotAvailable)
 	}
 	r := &MessageRequest{Client: c, Data: cmd.Send.Data}
-	_, err := callHook(c.ctx, c, "Message", "", func(ctx context.Context) (struct{}, error) { return struct{}{}, fn(ctx, r) }, nil)
+	_, err := callHook(context.Background(), c, "Message", "", func(ctx context.Context) (struct{}, error) { return struct{}{}, fn(ctx, r) }, nil)
 	return outcome{err: err}
 }

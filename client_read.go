@@ -12,8 +12,8 @@ func (c *Client) presence(cmd *protocol.Command) outcome {
 	if err := c.mayReadPresence(channel, false); err != nil {
 		return refusal(err)
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.node.config.HookTimeout)
-	defer cancel()
+	ctx := c.call()
+	defer ctx.end()
 	members, err := c.node.presence.Members(ctx, channel)
 	if err != nil {
 		return refusal(err)
@@ -33,8 +33,8 @@ func (c *Client) presenceStats(cmd *protocol.Command) outcome {
 	if err := c.mayReadPresence(channel, true); err != nil {
 		return refusal(err)
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.node.config.HookTimeout)
-	defer cancel()
+	ctx := c.call()
+	defer ctx.end()
 	stats, err := c.node.presence.Stats(ctx, channel)
 	if err != nil {
 		return refusal(err)
@@ -56,7 +56,7 @@ func (c *Client) mayReadPresence(channel string, stats bool) error {
 		return err
 	}
 	r := &PresenceRequest{params: p, Client: c, Channel: channel, Stats: stats}
-	_, err = callHook(c.ctx, c, "ReadPresence", channel, func(ctx context.Context) (struct{}, error) { return struct{}{}, o.ReadPresence(ctx, r) }, nil)
+	_, err = callHook(context.Background(), c, "ReadPresence", channel, func(ctx context.Context) (struct{}, error) { return struct{}{}, o.ReadPresence(ctx, r) }, nil)
 	return err
 }
 
@@ -94,7 +94,7 @@ func (c *Client) history(cmd *protocol.Command) outcome {
 	}
 	if o.ReadHistory != nil {
 		r := &HistoryRequest{params: p, Client: c, Channel: req.Channel, Query: q}
-		_, err := callHook(c.ctx, c, "ReadHistory", req.Channel, func(ctx context.Context) (struct{}, error) { return struct{}{}, o.ReadHistory(ctx, r) }, nil)
+		_, err := callHook(context.Background(), c, "ReadHistory", req.Channel, func(ctx context.Context) (struct{}, error) { return struct{}{}, o.ReadHistory(ctx, r) }, nil)
 		if err != nil {
 			return refusal(err)
 		}
@@ -102,8 +102,8 @@ func (c *Client) history(cmd *protocol.Command) outcome {
 	if o.Payload == PayloadBinary && c.info.Encoding == transport.JSON {
 		return refusal(ErrNotAvailable)
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.node.config.HookTimeout)
-	defer cancel()
+	ctx := c.call()
+	defer ctx.end()
 	result, err := c.node.broker.History(ctx, req.Channel, q)
 	if err != nil {
 		return refusal(err)

@@ -12,7 +12,7 @@ import (
 func (c *Client) refresh(cmd *protocol.Command) outcome {
 	fn := c.node.config.Refresh
 	c.mu.Lock()
-	expires := !c.clock.expireAt.IsZero()
+	expires := c.clock.expireAt > 0
 	c.mu.Unlock()
 	switch {
 	case cmd.Refresh.Token == "":
@@ -23,7 +23,7 @@ func (c *Client) refresh(cmd *protocol.Command) outcome {
 		return refusal(ErrNotAvailable)
 	}
 	r := &RefreshRequest{Client: c, Token: cmd.Refresh.Token}
-	reply, err := callHook(c.ctx, c, "Refresh", "", func(ctx context.Context) (RefreshReply, error) { return fn(ctx, r) }, nil)
+	reply, err := callHook(context.Background(), c, "Refresh", "", func(ctx context.Context) (RefreshReply, error) { return fn(ctx, r) }, nil)
 	switch {
 	case err != nil && isExpiry(err):
 		return refusal(DisconnectExpired)
@@ -52,7 +52,7 @@ func (c *Client) subRefresh(cmd *protocol.Command) outcome {
 	}
 	fn := s.declared.options.SubRefresh
 	c.mu.Lock()
-	expires := !s.expireAt.IsZero()
+	expires := s.expireAt > 0
 	c.mu.Unlock()
 	switch {
 	case req.Type != 0:
@@ -63,7 +63,7 @@ func (c *Client) subRefresh(cmd *protocol.Command) outcome {
 		return refusal(DisconnectBadRequest)
 	}
 	r := &SubRefreshRequest{params: s.params, Client: c, Channel: req.Channel, Token: req.Token}
-	reply, err := callHook(c.ctx, c, "SubRefresh", req.Channel, func(ctx context.Context) (SubRefreshReply, error) { return fn(ctx, r) }, nil)
+	reply, err := callHook(context.Background(), c, "SubRefresh", req.Channel, func(ctx context.Context) (SubRefreshReply, error) { return fn(ctx, r) }, nil)
 	if err != nil && isExpiry(err) || err == nil && !reply.ExpireAt.IsZero() && !reply.ExpireAt.After(time.Now()) {
 		// First the end, then the error: the client subscribes again, learns that its token has expired, and gets a new
 		// one. The error alone would end the subscription for good; no error would make it unlimited.

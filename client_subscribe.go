@@ -46,21 +46,61 @@ func (c *Client) startSubscribe(id uint32, req *protocol.SubscribeRequest, began
 		c.fail("subscribe", began, id, err)
 		return
 	}
-	run := func() {
-		c.answer("subscribe", began, id, c.subscribe(s, id, req))
-		close(s.settled)
+	if s.opensAtOnce() {
+		c.finishSubscribe(s, id, req, began)
+		return
 	}
-	select {
-	case c.slots <- struct{}{}:
+	if c.enterSubscribe() {
 		// Owned by the node; bounded in time by the deadlines of hook and broker.
-		if c.node.goroutines.start(func() { defer func() { <-c.slots }(); run() }) {
+		run := func() {
+			defer c.leaveSubscribe()
+			c.finishSubscribe(s, id, req, began)
+		}
+		if c.node.goroutines.start(run) {
 			return
 		}
-		<-c.slots
-	case <-c.ctx.Done():
+		c.leaveSubscribe()
 	}
-	c.abandon(s)
-	close(s.settled)
+	c.abandon(s, nil)
+	s.settled.open()
+}
+
+// opensAtOnce reports whether nothing on the subscribe path waits for the app or for anything outside the process. Then
+// there is nothing to overlap with, and a goroutine would be a waste.
+func (s *subscription) opensAtOnce() bool {
+	n, o := s.client.node, &s.declared.options
+	return o.Subscribe == nil && n.ownsBroker && (n.ownsPresence || !o.Presence)
+}
+
+func (c *Client) finishSubscribe(s *subscription, id uint32, req *protocol.SubscribeRequest, began time.Time) {
+	if err := c.subscribe(s, id, req); err != nil {
+		// In this order: the answer to an unsubscribe must not come before the refusal (spec 4, rule 11).
+		c.abandon(s, func() { c.fail("subscribe", began, id, err) })
+	} else {
+		c.observe("subscribe", began, 0)
+	}
+	s.settled.open()
+}
+
+// enterSubscribe waits until another subscribe may run. It returns false if the client is closing.
+func (c *Client) enterSubscribe() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.closing == nil && int(c.subscribing) >= c.node.config.Concurrency {
+		c.awaitSpace()
+	}
+	if c.closing != nil {
+		return false
+	}
+	c.subscribing++
+	return true
+}
+
+func (c *Client) leaveSubscribe() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.subscribing--
+	c.spaceFreed()
 }
 
 // checkSubscribe does the checks of spec 5.2 in their order, and reserves the channel.
@@ -89,17 +129,13 @@ func (c *Client) checkSubscribe(req *protocol.SubscribeRequest) (*subscription, 
 // client may have been told already.
 func (c *Client) subscribed(channel string) bool {
 	c.mu.Lock()
-	s := c.subs[channel]
+	s := c.subs.get(channel)
 	c.mu.Unlock()
 	if s == nil {
 		return false
 	}
 	if s.claimed.Load() {
-		select {
-		case <-s.finished:
-			return false
-		case <-c.ctx.Done():
-		}
+		return !s.finished.wait(&c.ctx)
 	}
 	return true
 }
@@ -113,24 +149,21 @@ func (c *Client) reserve(channel string, server bool) (*subscription, error) {
 	switch {
 	case c.closing != nil:
 		return nil, errGone
-	case taken || c.subs[channel] != nil:
+	case taken || c.subs.get(channel) != nil:
 		return nil, ErrAlreadySubscribed
-	case len(c.subs) >= c.node.config.MaxChannels:
+	case c.subs.len() >= c.node.config.MaxChannels:
 		return nil, ErrLimitExceeded
 	case targetErr != nil:
 		return nil, targetErr
 	}
-	s := &subscription{client: c, channel: channel, declared: d, params: p, server: server,
-		settled: make(chan struct{}), finished: make(chan struct{})}
-	if c.subs == nil {
-		c.subs = make(map[string]*subscription)
-	}
-	c.subs[channel] = s
+	s := &subscription{client: c, declared: d, params: p, server: server}
+	c.subs.add(s)
 	return s, nil
 }
 
-// subscribe is the path of a subscribe command, top to bottom (spec 5.2, 10.5).
-func (c *Client) subscribe(s *subscription, id uint32, req *protocol.SubscribeRequest) outcome {
+// subscribe is the path of a subscribe command, top to bottom (spec 5.2, 10.5). It queues the reply itself, in its place
+// between history and live messages.
+func (c *Client) subscribe(s *subscription, id uint32, req *protocol.SubscribeRequest) error {
 	reply, err := c.authorize(s.declared, s.params, s.channel, req)
 	if err == nil {
 		s.accepted = true
@@ -144,11 +177,10 @@ func (c *Client) subscribe(s *subscription, id uint32, req *protocol.SubscribeRe
 		}
 	}
 	if err != nil {
-		c.abandon(s)
-		return refusal(err)
+		return err
 	}
 	c.announce(s)
-	return outcome{} // the reply is queued already, in its place between history and live messages
+	return nil
 }
 
 // authorize asks the declaration, and the app, whether the client may subscribe.
@@ -164,7 +196,7 @@ func (c *Client) authorize(d *declaration, p params, channel string, req *protoc
 		return SubscribeReply{}, nil
 	}
 	r := &SubscribeRequest{params: p, Client: c, Channel: channel, Token: req.Token, Data: req.Data}
-	return callHook(c.ctx, c, "Subscribe", channel, func(ctx context.Context) (SubscribeReply, error) { return o.Subscribe(ctx, r) },
+	return callHook(context.Background(), c, "Subscribe", channel, func(ctx context.Context) (SubscribeReply, error) { return o.Subscribe(ctx, r) },
 		func(SubscribeReply) {
 			c.unsubscribed(d, p, channel, unsubscribedByDisconnect, "gave up waiting for the hook")
 		})
@@ -198,11 +230,14 @@ func (c *Client) open(o *opening) error {
 	s.joinLeave = opts.ForceJoinLeave || opts.JoinLeave && o.wish.joinLeave
 
 	s.room = n.hub.Acquire(s.channel)
+	c.mu.Lock()
+	s.channel = s.room.channel // the same name in the same place of memory for all subscribers
+	c.mu.Unlock()
 	if !s.room.add(s, opts.MaxSubscribers) {
 		return ErrLimitExceeded
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, n.config.HookTimeout)
-	defer cancel()
+	ctx := c.call()
+	defer ctx.end()
 	if err := s.room.link(ctx, n); err != nil {
 		return err
 	}
@@ -271,13 +306,13 @@ func (c *Client) goLive(group []*opening, announce func() error) error {
 		if reads == maxSeamReads {
 			return DisconnectInsufficient
 		}
-		ctx, cancel := context.WithTimeout(c.ctx, c.node.config.HookTimeout)
+		ctx := c.call()
 		for _, o := range gaps {
 			if err = c.readSeam(ctx, o); err != nil {
 				break
 			}
 		}
-		cancel()
+		ctx.end()
 		if err != nil {
 			return err
 		}
@@ -325,18 +360,21 @@ func (o *opening) observeRecovery() {
 
 // merge joins the seam with what was buffered. It returns false if there is a gap. The subscription's lock is held.
 func (o *opening) merge() bool {
-	s := o.s
+	s, h := o.s, o.s.held
+	if h == nil {
+		h = &held{}
+	}
 	if !s.positioned {
-		if o := s.client.node.config.Observer; o != nil && s.lost > 0 {
-			o.Dropped(s.channel, s.lost)
+		if o := s.client.node.config.Observer; o != nil && h.lost > 0 {
+			o.Dropped(s.channel, h.lost)
 		}
-		o.joined = joined{live: s.buffer}
+		o.joined = joined{live: h.publications}
 		return true
 	}
-	if s.overflowed {
+	if h.overflowed {
 		return false
 	}
-	o.seam.buffered = s.buffer
+	o.seam.buffered = h.publications
 	var err error
 	o.joined, err = o.seam.merge()
 	return err == nil
@@ -366,10 +404,11 @@ func (c *Client) announce(s *subscription) {
 	c.node.arrived(s)
 }
 
-// abandon undoes a subscription that did not come about. It is called by whoever reserved it, before it is settled.
-func (c *Client) abandon(s *subscription) {
+// abandon undoes a subscription that did not come about, and calls tell, if it is not nil, before the channel is free
+// again. It is called by whoever reserved it, before it is settled.
+func (c *Client) abandon(s *subscription, tell func()) {
 	s.end()
-	c.withdraw(s, unsubscribedByDisconnect, "subscribe failed")
+	c.withdraw(s, unsubscribedByDisconnect, "subscribe failed", tell)
 }
 
 func (c *Client) unsubscribe(cmd *protocol.Command) outcome {
@@ -378,7 +417,7 @@ func (c *Client) unsubscribe(cmd *protocol.Command) outcome {
 		return refusal(DisconnectBadRequest)
 	}
 	c.mu.Lock()
-	s := c.subs[channel]
+	s := c.subs.get(channel)
 	c.mu.Unlock()
 	if s != nil {
 		c.endSubscription(s, unsubscribedByClient, "client unsubscribed")

@@ -2,6 +2,7 @@ package fanfare
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -14,7 +15,7 @@ type Residue struct {
 func (n *Node) Residue() Residue {
 	var r Residue
 	n.mu.RLock()
-	r.Clients, r.Users = len(n.clients), len(n.users)
+	r.Clients, r.Users = len(slices.Collect(n.clients.all())), len(n.clients.users)
 	n.mu.RUnlock()
 	n.hooks.mu.Lock()
 	r.Hooks = len(n.hooks.running)
@@ -43,7 +44,7 @@ func (n *Node) Residue() Residue {
 func (n *Node) Connection(id string) *Client {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	for c := range n.clients {
+	for c := range n.clients.all() {
 		if c.id == id {
 			return c
 		}
@@ -62,7 +63,10 @@ func (c *Client) Ending() *Disconnect {
 func (c *Client) CommandsWaiting() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.commands)
+	if c.commands == nil {
+		return 0
+	}
+	return len(c.commands.waiting)
 }
 
 // QueuedBytes is how much is queued for the client.
@@ -75,8 +79,8 @@ func (c *Client) QueuedBytes() int {
 // Pause makes the client's clock believe that the process stood still for d and has just gone on.
 func (c *Client) Pause(d time.Duration) {
 	c.mu.Lock()
-	if !c.clock.pongBy.IsZero() {
-		c.clock.pongBy = c.clock.pongBy.Add(-d)
+	if c.clock.pongBy > 0 {
+		c.clock.pongBy = max(1, c.clock.pongBy-moment(d))
 	}
 	c.mu.Unlock()
 	c.tick()

@@ -1,7 +1,6 @@
 package fanfare
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"path"
@@ -67,43 +66,37 @@ func (a acceptor) Report(r *http.Request, name string, err error) {
 // Accept begins a session. The request is kept, without its cancellation, until the connect command was executed.
 func (a acceptor) Accept(r *http.Request, conn transport.Conn) (transport.Session, error) {
 	n := a.n
-	info := conn.Info()
-	c := &Client{
-		node: n, id: newID(), info: info, codec: protocol.JSON, request: r,
-		form:   n.form(info),
-		worker: n.workers[n.nextWorker.Add(1)%uint32(len(n.workers))],
-		slots:  make(chan struct{}, n.config.Concurrency),
-		ready:  make(chan struct{}),
-	}
-	c.space.L = &c.mu
-	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c := &Client{node: n, id: newID(), request: r, worker: n.workers[n.nextWorker.Add(1)%uint32(len(n.workers))]}
 	c.out.conn, c.out.max = conn, n.config.MaxQueueSize
 	c.out.try, _ = conn.(transport.TryWriter)
+	info := conn.Info()
 	if info.Unidirectional || info.Emulated {
 		c.session = newID() // a secret capability, so not the client's id
 	}
 	n.mu.Lock()
 	if n.done != nil || !n.goroutines.hold() { // given back in Closed
 		n.mu.Unlock()
-		c.cancel()
 		return nil, transport.ErrUnavailable
 	}
-	n.clients[c] = struct{}{}
+	c.wireForm = n.formOf(info)
+	n.clients.add(c)
 	n.mu.Unlock()
 	c.startWaiting()
 	return session{c}, nil
 }
 
-// form numbers the wire forms in use: there are a handful.
-func (n *Node) form(info transport.Info) int {
-	f := wireForm{info.Encoding, info.Unidirectional, info.Framing}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for i, known := range n.forms {
-		if known == f {
-			return i
+// formOf finds or makes the form of such connections: there are a handful. Node.mu is held.
+func (n *Node) formOf(info transport.Info) *wireForm {
+	number := len(n.forms)
+	for _, f := range n.forms {
+		if f.info == info {
+			return f
+		}
+		if f.info.Encoding == info.Encoding && f.info.Unidirectional == info.Unidirectional && f.info.Framing == info.Framing {
+			number = f.form
 		}
 	}
+	f := &wireForm{info: info, codec: protocol.JSON, form: number}
 	n.forms = append(n.forms, f)
-	return len(n.forms) - 1
+	return f
 }

@@ -135,11 +135,11 @@ type hookResult[T any] struct {
 }
 
 // callHook runs one of the app's functions for a command of the client, with a deadline, and waits for it no longer than
-// that. The values of ctx are kept. If the hook succeeds after nobody waited any more, late is called with its result on
-// the hook's goroutine.
+// that, or than the connection lives. The hook's context has the values of base. If the hook succeeds after nobody waited
+// any more, late is called with its result on the hook's goroutine.
 //
 // errGone and errAnswered say that there is nobody to answer; *Error and *Disconnect are the hook's refusal.
-func callHook[T any](ctx context.Context, c *Client, name, channel string, fn func(context.Context) (T, error), late func(T)) (T, error) {
+func callHook[T any](base context.Context, c *Client, name, channel string, fn func(context.Context) (T, error), late func(T)) (T, error) {
 	var none T
 	n := c.node
 	run := &hookRun{name: name, channel: channel, client: c.id, user: c.User(), started: time.Now()}
@@ -149,7 +149,7 @@ func callHook[T any](ctx context.Context, c *Client, name, channel string, fn fu
 		}
 		return none, ErrTooManyRequests
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, hookKey{}, c), n.config.HookTimeout)
+	ctx, cancel := c.ctx.bounded(context.WithValue(base, hookKey{}, c), n.config.HookTimeout)
 	defer cancel()
 
 	results := make(chan hookResult[T])

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"github.com/fanfare-go/fanfare/internal/pattern"
 )
 
 // ConnectRequest is what [Config.Authenticate] decides upon.
@@ -77,17 +79,18 @@ type RPCRequest struct {
 	Data   []byte
 }
 
-// params are the values that a channel pattern's wildcards took.
-type params struct{ names, values []string }
+// params are a channel's name, and the wildcards of the pattern that it matches.
+type params struct {
+	channel   string
+	wildcards *pattern.Wildcards
+}
 
 // Param returns what the pattern's wildcard took from the channel name, or "" if the pattern has no such wildcard.
 func (p params) Param(name string) string {
-	for i, n := range p.names {
-		if n == name {
-			return p.values[i]
-		}
+	if p.wildcards == nil {
+		return ""
 	}
-	return ""
+	return p.wildcards.Value(p.channel, name)
 }
 
 // SubscribeRequest is what [ChannelOptions.Subscribe] decides upon.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fanfare-go/fanfare/internal/hub"
 	"github.com/fanfare-go/fanfare/internal/pattern"
+	"github.com/fanfare-go/fanfare/internal/protocol"
 	"github.com/fanfare-go/fanfare/transport"
 )
 
@@ -30,6 +31,7 @@ const Version = "0.1.0"
 //	position and seam buffer  subscription.mu
 //	a frame                   whoever encoded it, until it is queued; then it is read-only for ever
 //	workers, checker          the node; Shutdown ends them
+//	what is due for clients   the worker's agenda, whose timer calls Client.tick; Shutdown ends it
 //	all other goroutines      the node's goroutine group and hook tracker; Shutdown waits for them
 type Node struct {
 	config   Config
@@ -53,27 +55,28 @@ type Node struct {
 
 	workers    []*worker
 	nextWorker atomic.Uint32
+	agendas    []*agenda // by worker
 	daemons    sync.WaitGroup
 	stop       chan struct{} // ends the daemons
 	ctx        context.Context
 	cancel     context.CancelFunc
 	handlers   map[string]http.Handler // by transport name; made once
+	anonymous  person                  // whom nothing is known of
 	draining   atomic.Bool
 
 	mu      sync.RWMutex // guards below
 	methods map[string]RPCFunc
-	clients map[*Client]struct{}            // every connection, connected or not
-	users   map[string]map[*Client]struct{} // authenticated ones
+	clients registry // every connection, connected or not
 	logouts logouts
-	forms   []wireForm
+	forms   []*wireForm
 	done    chan struct{} // not nil once Shutdown was called
 }
 
-// wireForm is how frames look on a connection. Connections of one form share frames.
+// wireForm is what connections of one kind have in common.
 type wireForm struct {
-	encoding       transport.Encoding
-	unidirectional bool
-	framing        transport.Framing
+	info  transport.Info
+	codec protocol.Codec
+	form  int // numbers the ways in which frames look: connections of one number share frames
 }
 
 // New makes a node and starts its workers. [Node.Shutdown] ends them. A wrong configuration is an error that names the
@@ -90,8 +93,6 @@ func New(c Config) (*Node, error) {
 		broker:   c.Broker,
 		presence: c.Presence,
 		methods:  make(map[string]RPCFunc),
-		clients:  make(map[*Client]struct{}),
-		users:    make(map[string]map[*Client]struct{}),
 		stop:     make(chan struct{}),
 	}
 	n.origins, _ = newOrigins(c.AllowedOrigins)
@@ -114,6 +115,7 @@ func New(c Config) (*Node, error) {
 		w := newWorker(i, c.LatencyBudget)
 		n.workers = append(n.workers, w)
 		n.daemons.Go(func() { w.run(n.stop) })
+		n.agendas = append(n.agendas, newAgenda((*Client).tick))
 	}
 	if c.PositionCheck > 0 {
 		n.daemons.Go(n.checkPositions)
@@ -167,8 +169,8 @@ func (n *Node) method(name string) (fn RPCFunc, any bool) {
 
 // lookup finds the declaration of a channel, and what its pattern's wildcards took.
 func (n *Node) lookup(channel string) (*declaration, params, bool) {
-	d, names, values, ok := n.channels.Lookup(channel)
-	return d, params{names, values}, ok
+	d, w, ok := n.channels.Lookup(channel)
+	return d, params{channel, w}, ok
 }
 
 // declared is lookup for callers from Go.

@@ -254,12 +254,14 @@ func (n *Node) forUser(ctx context.Context, user string, do func(c *Client) erro
 
 // awaitConnected waits until a client that was authenticated has its connect reply.
 func (c *Client) awaitConnected(ctx context.Context) error {
-	select {
-	case <-c.ready:
-	case <-c.ctx.Done():
-		return errGone
-	case <-ctx.Done():
-		return ctx.Err()
+	if !c.ready.isOpen() {
+		select {
+		case <-c.ready.opened():
+		case <-c.ctx.Done():
+			return errGone
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	if !c.connected() {
 		return errGone
@@ -277,7 +279,7 @@ func (c *Client) serverSubscribe(channel string, r SubscribeReply) error {
 	if err != nil {
 		return err
 	}
-	defer close(s.settled)
+	defer s.settled.open()
 	o := &opening{s: s, reply: r}
 	if err = c.open(o); err == nil {
 		err = c.goLive([]*opening{o}, func() error {
@@ -291,7 +293,7 @@ func (c *Client) serverSubscribe(channel string, r SubscribeReply) error {
 		})
 	}
 	if err != nil {
-		c.abandon(s)
+		c.abandon(s, nil)
 		return err
 	}
 	c.announce(s)
@@ -301,14 +303,12 @@ func (c *Client) serverSubscribe(channel string, r SubscribeReply) error {
 func (n *Node) unsubscribeUser(ctx context.Context, user, channel string) error {
 	return n.forUser(ctx, user, func(c *Client) error {
 		c.mu.Lock()
-		s := c.subs[channel]
+		s := c.subs.get(channel)
 		c.mu.Unlock()
 		if s == nil {
 			return nil
 		}
-		select {
-		case <-s.settled: // its hook may be running, perhaps it is the caller
-		case <-ctx.Done():
+		if !s.settled.wait(ctx) { // its hook may be running, perhaps it is the caller
 			return fmt.Errorf("fanfare: unsubscribe client %s from %q: %w", c.id, channel, ctx.Err())
 		}
 		c.endSubscription(s, unsubscribedByServer, "server unsubscribe")
@@ -340,11 +340,7 @@ func (n *Node) refreshUser(ctx context.Context, user string, expireAt time.Time)
 func (n *Node) userClients(user string) []*Client {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	clients := make([]*Client, 0, len(n.users[user]))
-	for c := range n.users[user] {
-		clients = append(clients, c)
-	}
-	return clients
+	return slices.Collect(n.clients.user(user))
 }
 
 // logoutCount is how many logouts there have been: see addClient.
@@ -359,17 +355,13 @@ func (n *Node) logoutCount() uint64 {
 func (n *Node) addClient(c *Client, logouts uint64) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if _, ok := n.clients[c]; !ok {
+	if !n.clients.has(c) {
 		return errGone
 	}
-	user := c.User()
-	if d := n.logouts.after(logouts, c, user); d != nil {
+	if d := n.logouts.after(logouts, c, c.User()); d != nil {
 		return d
 	}
-	if n.users[user] == nil {
-		n.users[user] = make(map[*Client]struct{})
-	}
-	n.users[user][c] = struct{}{}
+	n.clients.know(c)
 	return nil
 }
 
@@ -377,14 +369,7 @@ func (n *Node) addClient(c *Client, logouts uint64) error {
 func (n *Node) removeClient(c *Client) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.clients, c)
-	user := c.User()
-	if set := n.users[user]; set != nil {
-		delete(set, c)
-		if len(set) == 0 {
-			delete(n.users, user)
-		}
-	}
+	n.clients.remove(c)
 }
 
 // newID returns a random UUID (RFC 9562, version 4).

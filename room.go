@@ -50,10 +50,14 @@ func (n *Node) newRoom(channel string) *room {
 func (r *room) link(ctx context.Context, n *Node) error {
 	select {
 	case r.linking <- struct{}{}:
-		defer func() { <-r.linking }()
-	case <-ctx.Done():
-		return ctx.Err()
+	default: // not at once: then the context matters
+		select {
+		case r.linking <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	defer func() { <-r.linking }()
 	if r.linked {
 		return nil
 	}

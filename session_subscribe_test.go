@@ -180,6 +180,19 @@ func TestSubscribe_Spec4_Overlap(t *testing.T) {
 		require.Equal(t, []string{`{"id":900,"error":{"code":103,"message":"permission denied"}}`, `{"id":901,"unsubscribe":{}}`},
 			ask(t, c, `{"id":900,"subscribe":{"channel":"closed"}}`+"\n"+`{"id":901,"unsubscribe":{"channel":"closed"}}`))
 	})
+	inBubble(t, "a subscribe that the app refuses, its unsubscribe, and the next try", func(t *testing.T) {
+		node := startNode(t)
+		node.Channel("closed", fanfare.ChannelOptions{Subscribe: func(context.Context, *fanfare.SubscribeRequest) (fanfare.SubscribeReply, error) {
+			return fanfare.SubscribeReply{}, fanfare.ErrPermissionDenied
+		}})
+		c := fanfaretest.Connect(t, node, "ann")
+		for range 100 {
+			require.Equal(t, []string{`{"id":900,"error":{"code":103,"message":"permission denied"}}`, `{"id":901,"unsubscribe":{}}`,
+				`{"id":902,"error":{"code":103,"message":"permission denied"}}`},
+				ask(t, c, `{"id":900,"subscribe":{"channel":"closed"}}`+"\n"+`{"id":901,"unsubscribe":{"channel":"closed"}}`+"\n"+
+					`{"id":902,"subscribe":{"channel":"closed"}}`))
+		}
+	})
 }
 
 func TestSubscribe_Spec4_2_Ordering(t *testing.T) {

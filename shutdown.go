@@ -3,7 +3,6 @@ package fanfare
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"time"
 )
@@ -33,7 +32,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		return errors.Join(n.goroutines.wait(ctx), n.waitForHooks(ctx))
 	}
 	n.done = make(chan struct{})
-	clients := slices.Collect(maps.Keys(n.clients))
+	clients := slices.Collect(n.clients.all())
 	n.mu.Unlock()
 
 	err := n.drain(ctx, clients)
@@ -43,6 +42,9 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	// From here on whoever is late finds the context cancelled and the workers gone, and gives up.
 	n.cancel()
 	close(n.stop)
+	for _, a := range n.agendas {
+		a.stop()
+	}
 	err = errors.Join(err, n.waitForHooks(ctx))
 	return errors.Join(err, n.detach(ctx))
 }

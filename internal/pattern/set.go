@@ -48,10 +48,15 @@ type wildcards[T any] struct {
 }
 
 type leaf[T any] struct {
-	pattern  string
+	pattern   string
+	wildcards Wildcards
+	value     T
+}
+
+// Wildcards are those of one pattern.
+type Wildcards struct {
 	segments []segment
 	names    []string
-	value    T
 }
 
 // Add adds a pattern with its value. It returns an error when the pattern is malformed, or has the same shape as one
@@ -63,7 +68,7 @@ func (s *Set[T]) Add(pattern string, v T) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	root, err := s.root.Load().with(segments, &leaf[T]{pattern, segments, names, v})
+	root, err := s.root.Load().with(segments, &leaf[T]{pattern, Wildcards{segments, names}, v})
 	if err != nil {
 		return err
 	}
@@ -71,14 +76,13 @@ func (s *Set[T]) Add(pattern string, v T) error {
 	return nil
 }
 
-// Lookup finds the most precise pattern that matches a channel. Names are those of its wildcards, shared with other
-// callers, and values what they took, in the same order; both are nil when the pattern has none.
-func (s *Set[T]) Lookup(channel string) (v T, names, values []string, ok bool) {
+// Lookup finds the most precise pattern that matches a channel. The wildcards are shared with other callers.
+func (s *Set[T]) Lookup(channel string) (v T, w *Wildcards, ok bool) {
 	l := s.root.Load().find(channel, false)
 	if l == nil {
-		return v, nil, nil, false
+		return v, nil, false
 	}
-	return l.value, l.names, l.values(channel), true
+	return l.value, &l.wildcards, true
 }
 
 // with returns a copy of n, which may be nil, that has l at the end of path.
@@ -174,21 +178,26 @@ func (n *node[T]) find(name string, end bool) *leaf[T] {
 	return nil
 }
 
-// values takes apart a channel that matches l.
-func (l *leaf[T]) values(channel string) []string {
-	if len(l.names) == 0 {
-		return nil
+// Value returns what the wildcard of a name takes of a channel that matches the pattern, or "" if there is no such
+// wildcard. It is worked out when it is asked for: there are many channels, and few that ask.
+func (w *Wildcards) Value(channel, name string) string {
+	n := slices.Index(w.names, name)
+	if n < 0 {
+		return ""
 	}
-	values := make([]string, 0, len(l.names))
-	for _, s := range l.segments {
+	for _, s := range w.segments {
 		if s.kind == rest {
-			return append(values, channel[len(s.text):])
+			return channel[len(s.text):] // the last of all
 		}
 		var seg string
 		seg, channel, _ = strings.Cut(channel, ":")
-		if s.kind == one {
-			values = append(values, seg[len(s.text):])
+		if s.kind == literal {
+			continue
 		}
+		if n == 0 {
+			return seg[len(s.text):]
+		}
+		n--
 	}
-	return values
+	return ""
 }
