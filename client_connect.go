@@ -23,11 +23,7 @@ func (c *Client) connect(id uint32, req *protocol.ConnectRequest, began time.Tim
 	c.clock.connectBy = 0 // it has said something; what takes time now is not its fault, and bounded
 	c.mu.Unlock()
 	defer c.ready.open()
-	logouts := c.node.logoutCount()
-	identity, err := c.authenticate(req)
-	if err == nil {
-		err = c.welcome(id, req, identity, logouts)
-	}
+	err := c.tryConnect(id, req)
 	if o := c.node.config.Observer; o != nil {
 		o.Connected(c.info.Name, time.Since(began), err)
 	}
@@ -36,6 +32,20 @@ func (c *Client) connect(id uint32, req *protocol.ConnectRequest, began time.Tim
 		return
 	}
 	c.observe("connect", began, 0)
+}
+
+// tryConnect executes a connect when it is its turn.
+func (c *Client) tryConnect(id uint32, req *protocol.ConnectRequest) error {
+	if lockSlot(&c.ctx, c.node.connecting) != nil {
+		return errGone
+	}
+	defer func() { <-c.node.connecting }()
+	logouts := c.node.logoutCount()
+	identity, err := c.authenticate(req)
+	if err != nil {
+		return err
+	}
+	return c.welcome(id, req, identity, logouts)
 }
 
 // authenticate asks the app who the client is.

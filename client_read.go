@@ -14,7 +14,9 @@ func (c *Client) presence(cmd *protocol.Command) outcome {
 	}
 	ctx := c.call()
 	defer ctx.end()
-	members, err := c.node.presence.Members(ctx, channel)
+	members, err := c.node.members.do(ctx, c.node, channel, func(ctx context.Context) ([]ClientInfo, error) {
+		return c.node.presence.Members(ctx, channel)
+	})
 	if err != nil {
 		return refusal(err)
 	}

@@ -288,11 +288,8 @@ func (c *Client) readSeam(ctx context.Context, o *opening) error {
 		q = HistoryQuery{Limit: n.config.MaxRecovered, Since: &o.seam.since}
 	}
 	var err error
-	if o.seam.history, err = n.broker.History(ctx, s.channel, q); err != nil {
-		return err
-	}
-	s.room.observe(o.seam.history.Position)
-	return nil
+	o.seam.history, err = s.room.history(ctx, q)
+	return err
 }
 
 // goLive merges history and live messages of every subscription of the group, calls announce to queue the reply, and lets

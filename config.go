@@ -74,6 +74,10 @@ type Config struct {
 	// MaxChannels bounds the subscriptions of one connection. Default 128.
 	MaxChannels int
 
+	// MaxConnecting bounds the connects that run at once on the node, with their Authenticate hooks: when a server comes back,
+	// so do all its clients, and what Authenticate asks should survive that. The others wait. Default 256.
+	MaxConnecting int
+
 	// MaxFrameSize bounds what a client sends at once, in bytes. Default 64 KiB.
 	MaxFrameSize int
 
@@ -148,6 +152,7 @@ func (c Config) withDefaults() Config {
 	def(&c.Concurrency, 8)
 	def(&c.MaxChannelLength, 255)
 	def(&c.MaxChannels, 128)
+	def(&c.MaxConnecting, 256)
 	def(&c.MaxFrameSize, 64<<10)
 	def(&c.MaxHistoryRead, 300)
 	def(&c.MaxIdleStreams, 100_000)
@@ -188,7 +193,7 @@ const (
 func (c *Config) validate() error {
 	for name, v := range map[string]int{
 		"Concurrency": c.Concurrency, "MaxChannelLength": c.MaxChannelLength, "MaxChannels": c.MaxChannels,
-		"MaxFrameSize": c.MaxFrameSize, "MaxHistoryRead": c.MaxHistoryRead, "MaxIdleStreams": c.MaxIdleStreams,
+		"MaxConnecting": c.MaxConnecting, "MaxFrameSize": c.MaxFrameSize, "MaxHistoryRead": c.MaxHistoryRead, "MaxIdleStreams": c.MaxIdleStreams,
 		"MaxPublicationSize": c.MaxPublicationSize, "MaxQueueSize": c.MaxQueueSize, "MaxRecovered": c.MaxRecovered,
 		"MaxRunningHooks": c.MaxRunningHooks,
 	} {

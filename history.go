@@ -53,7 +53,8 @@ func (n *Node) Publications(ctx context.Context, channel string, since Position)
 	}
 }
 
-// RemoveHistory forgets the publications of a channel. Its top stays, so that clients that have seen them go on.
+// RemoveHistory forgets the publications of a channel. Its top stays, so that clients that have seen them go on. Other nodes may
+// still send some to clients that come back within a second.
 func (n *Node) RemoveHistory(ctx context.Context, channel string) error {
 	d, err := n.declared(channel)
 	if err != nil {
@@ -64,6 +65,9 @@ func (n *Node) RemoveHistory(ctx context.Context, channel string) error {
 	}
 	if err := n.broker.RemoveHistory(ctx, channel); err != nil {
 		return fmt.Errorf("fanfare: remove history of %q: %w", channel, err)
+	}
+	if r, ok := n.hub.Get(channel); ok {
+		r.forgetRead()
 	}
 	return nil
 }

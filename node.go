@@ -49,6 +49,9 @@ type Node struct {
 	hooks       hookTracker
 	goroutines  goroutineGroup
 	attendances attendances
+	members     sharedReads[[]ClientInfo]  // of presence, for clients
+	histories   sharedReads[HistoryResult] // for subscriptions
+	connecting  chan struct{}              // a slot for each connect that may run at once
 
 	operationsMu sync.Mutex                  // guards below
 	operations   map[string][]controlMessage // of other nodes, by user; an entry is there while somebody executes them
@@ -87,13 +90,14 @@ func New(c Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		config:   c,
-		id:       newID(),
-		log:      c.Logger,
-		broker:   c.Broker,
-		presence: c.Presence,
-		methods:  make(map[string]RPCFunc),
-		stop:     make(chan struct{}),
+		config:     c,
+		id:         newID(),
+		log:        c.Logger,
+		broker:     c.Broker,
+		presence:   c.Presence,
+		methods:    make(map[string]RPCFunc),
+		stop:       make(chan struct{}),
+		connecting: make(chan struct{}, c.MaxConnecting),
 	}
 	n.origins, _ = newOrigins(c.AllowedOrigins)
 	n.hooks.max = c.MaxRunningHooks

@@ -40,6 +40,8 @@ type room struct {
 	pendingBytes int
 	forgotten    bool // some of them were not kept
 	lagging      bool // messages were dropped because the workers' inboxes were full
+	kept         *keptRead
+	keptFor      *time.Timer // until kept is forgotten
 }
 
 func (n *Node) newRoom(channel string) *room {
@@ -48,14 +50,8 @@ func (n *Node) newRoom(channel string) *room {
 
 // link makes sure that the broker sends this channel. The caller holds the room in the hub.
 func (r *room) link(ctx context.Context, n *Node) error {
-	select {
-	case r.linking <- struct{}{}:
-	default: // not at once: then the context matters
-		select {
-		case r.linking <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if err := lockSlot(ctx, r.linking); err != nil {
+		return err
 	}
 	defer func() { <-r.linking }()
 	if r.linked {
@@ -96,7 +92,7 @@ func (r *room) unlink() {
 		r.asked, r.linked = false, false
 		// What comes while nobody listens is not missed here: the next subscriber begins with a read.
 		r.mu.Lock()
-		r.top, r.delivered = Position{}, Position{}
+		r.top, r.delivered, r.kept = Position{}, Position{}, nil
 		r.mu.Unlock()
 	}
 	n.hub.Remove(r.channel, r)
@@ -134,16 +130,6 @@ func (r *room) remove(s *subscription) {
 	r.subscribers--
 	a.size--
 	a.remove(s)
-}
-
-// observe tells the room where the stream stands, as read from the broker for a new subscription. It counts only if the
-// room does not know yet: later, what was not delivered is a gap.
-func (r *room) observe(top Position) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.top.Epoch == "" {
-		r.top = top
-	}
 }
 
 // publication takes a publication from the broker. Calls come in the channel's order.

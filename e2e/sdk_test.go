@@ -12,15 +12,20 @@ import (
 // TestSDK_Node drives the published npm package in Node.
 func TestSDK_Node(t *testing.T) {
 	node := lookNode(t)
-	s := newServer(t)
-	runScenarios(t, node, "js/node.mjs", s.URL)
+	onEachEngine(t, func(t *testing.T, s *server) { runScenarios(t, node, "js/node.mjs", s.URL) })
 }
 
 // TestSDK_Chromium drives the same scenarios with the SDK's browser bundle in a page.
 func TestSDK_Chromium(t *testing.T) {
 	node, chromium := lookNode(t), lookChromium(t)
-	s := newServer(t)
-	runScenarios(t, node, "js/chromium.mjs", s.URL, chromium)
+	onEachEngine(t, func(t *testing.T, s *server) { runScenarios(t, node, "js/chromium.mjs", s.URL, chromium) })
+}
+
+// onEachEngine runs a test against what this system uses for plain TCP, and against what every system has.
+func onEachEngine(t *testing.T, test func(*testing.T, *server)) {
+	for name, portable := range map[string]bool{"default": false, "portable": true} {
+		t.Run(name, func(t *testing.T) { test(t, newServer(t, portable)) })
+	}
 }
 
 // runScenarios runs a script that runs scenarios, and turns each into a subtest. FANFARE_E2E_ONLY, a regular expression

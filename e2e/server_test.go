@@ -5,7 +5,6 @@ package e2e
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -27,6 +26,8 @@ type server struct {
 	diary   *diary
 	gate    *gate
 
+	portableIO bool // of the nodes
+
 	mu    sync.Mutex // guards below
 	nodes map[string]*fanfare.Node
 }
@@ -34,16 +35,16 @@ type server struct {
 // userKey is where the login middleware puts the user.
 type userKey struct{}
 
-func newServer(t *testing.T) *server {
+func newServer(t *testing.T, portableIO bool) *server {
 	t.Helper()
 	s := &server{
-		t:       t,
-		logger:  slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-		loss:    newLossyBroker(),
-		network: newNetwork(),
-		diary:   newDiary(),
-		gate:    newGate(),
-		nodes:   make(map[string]*fanfare.Node),
+		t:          t,
+		logger:     slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		loss:       newLossyBroker(),
+		diary:      newDiary(),
+		gate:       newGate(),
+		portableIO: portableIO,
+		nodes:      make(map[string]*fanfare.Node),
 	}
 	require.NoError(t, s.start("main", s.mainConfig()))
 	require.NoError(t, s.start("fast", s.fastConfig()))
@@ -57,8 +58,9 @@ func newServer(t *testing.T) *server {
 	mux.Handle("/sdk/", http.StripPrefix("/sdk/", http.FileServer(http.Dir("node_modules/centrifuge/dist"))))
 
 	s.Server = httptest.NewUnstartedServer(mux)
-	s.Listener = s.network.listen(s.Listener)
+	s.network = newNetwork(t, s.Listener.Addr().String())
 	s.Start()
+	s.URL = "http://" + s.network.listener.Addr().String()
 	t.Cleanup(s.close)
 	return s
 }
@@ -73,10 +75,12 @@ func (s *server) close() {
 		require.NoError(s.t, n.Shutdown(ctx), "shutdown of %s", name)
 	}
 	require.NoError(s.t, s.loss.Close())
+	s.network.close()
 	s.Close()
 }
 
 func (s *server) start(name string, c fanfare.Config) error {
+	c.PortableIO = s.portableIO
 	n, err := fanfare.New(c)
 	if err != nil {
 		return err
@@ -150,32 +154,17 @@ func (s *server) serveNode(w http.ResponseWriter, r *http.Request) {
 
 // network can cut the TCP connections of a user, as a train in a tunnel does.
 type network struct {
-	mu    sync.Mutex // guards below
-	conns map[string]net.Conn
-	users map[string][]string // remote addresses by user
+	*wire
+
+	mu    sync.Mutex          // guards below
+	users map[string][]string // the addresses that the server sees, by user
 }
 
-func newNetwork() *network {
-	return &network{conns: make(map[string]net.Conn), users: make(map[string][]string)}
-}
-
-// listen remembers connections and hands them on as they are: a wrapped one would hide what the node looks for.
-func (n *network) listen(l net.Listener) net.Listener { return &rememberingListener{l, n} }
-
-type rememberingListener struct {
-	net.Listener
-	network *network
-}
-
-func (l *rememberingListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	l.network.mu.Lock()
-	defer l.network.mu.Unlock()
-	l.network.conns[c.RemoteAddr().String()] = c
-	return c, nil
+func newNetwork(t *testing.T, to string) *network {
+	t.Helper()
+	w, err := newWire(to)
+	require.NoError(t, err)
+	return &network{wire: w, users: make(map[string][]string)}
 }
 
 func (n *network) claim(user, remote string) {
@@ -189,7 +178,7 @@ func (n *network) cut(user string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, remote := range n.users[user] {
-		n.conns[remote].Close()
+		n.drop(remote)
 	}
 	delete(n.users, user)
 }

@@ -1,0 +1,190 @@
+package fanfare
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// keepRead is how long a read of history may answer other subscribers. A storm of clients that come back after a break lasts
+// about as long; and what is removed from history, or grows too old, may still be sent for that long.
+const keepRead = time.Second
+
+// keptRead is a read of everything behind a position. It answers whoever asks for what is behind a later one.
+type keptRead struct {
+	since  Position
+	result HistoryResult
+}
+
+// history reads the stream for a subscription that is in an audience already. After a break many clients come at once, with
+// nearly the same position: one read answers all of them while it ends where the room stands, for what is newer comes to
+// them live.
+func (r *room) history(ctx context.Context, q HistoryQuery) (HistoryResult, error) {
+	if q.Since == nil {
+		return r.read(ctx, q) // of the top, or the newest: that is cheap, and nobody waits for another's
+	}
+	if result, ok := r.known(q); ok {
+		return result, nil
+	}
+	since := *q.Since
+	q.Since = &since // the read may outlast the caller
+	// Reads behind different positions do not wait for each other: on a busy channel the last ones would come too late.
+	key := strconv.Itoa(q.Limit) + ":" + strconv.FormatUint(q.Since.Offset, 10) + ":" + q.Since.Epoch + ":" + r.channel
+	return r.node.histories.do(ctx, r.node, key, func(ctx context.Context) (HistoryResult, error) {
+		if result, ok := r.known(q); ok { // by now
+			return result, nil
+		}
+		return r.read(ctx, q)
+	})
+}
+
+func (r *room) read(ctx context.Context, q HistoryQuery) (HistoryResult, error) {
+	result, err := r.node.broker.History(ctx, r.channel, q)
+	if err == nil {
+		r.observe(q, result)
+	}
+	return result, err
+}
+
+// lockSlot takes a lock that is a channel of one slot, or returns the context's error.
+func lockSlot(ctx context.Context, slot chan struct{}) error {
+	select {
+	case slot <- struct{}{}:
+		return nil
+	default: // not at once: then the context matters
+	}
+	select {
+	case slot <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// known answers a query from what the room knows.
+func (r *room) known(q HistoryQuery) (HistoryResult, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := r.kept
+	if k == nil || k.result.Position != r.top || r.repairing || r.lagging {
+		return HistoryResult{}, false
+	}
+	since := *q.Since
+	if since.Epoch != "" && since.Epoch != r.top.Epoch || since.Offset < k.since.Offset || since.Offset > r.top.Offset {
+		return HistoryResult{}, false
+	}
+	pubs := k.result.Publications
+	for len(pubs) > 0 && pubs[0].Offset <= since.Offset {
+		pubs = pubs[1:]
+	}
+	if q.Limit >= 0 && len(pubs) > q.Limit {
+		pubs = pubs[:q.Limit]
+	}
+	return HistoryResult{Publications: pubs, Position: r.top}, true
+}
+
+// observe tells the room what was read from the broker for a new subscription. The top counts only if the room does not know
+// one yet: later, what was not delivered is a gap.
+func (r *room) observe(q HistoryQuery, result HistoryResult) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.top.Epoch == "" {
+		r.top = result.Position
+	}
+	if q.Since == nil || q.Since.Epoch != "" && q.Since.Epoch != result.Epoch {
+		return
+	}
+	if n := len(result.Publications); n > 0 && result.Publications[n-1].Offset != result.Offset {
+		return // there is more
+	}
+	r.kept = &keptRead{*q.Since, result}
+	if r.keptFor == nil {
+		r.keptFor = time.AfterFunc(keepRead, r.forgetRead)
+	} else {
+		r.keptFor.Reset(keepRead)
+	}
+}
+
+func (r *room) forgetRead() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept = nil
+}
+
+// sharedReads lets callers share a read: those that come while one is under way get the next, which begins after they came.
+type sharedReads[T any] struct {
+	mu      sync.Mutex // guards below
+	byKey   map[string]*flight[T]
+	waiting map[string]*flight[T] // for the one under way to end
+}
+
+// flight is one read, for everybody who waits for it.
+type flight[T any] struct {
+	ctx     context.Context
+	cancel  context.CancelFunc
+	callers int           // sharedReads.mu guards it; when all have left, the read is cancelled
+	done    chan struct{} // closed when the next two are set
+	value   T
+	err     error
+}
+
+// do returns the result of a read that begins after the call. The result is shared: it must not be changed.
+func (s *sharedReads[T]) do(ctx context.Context, n *Node, key string, read func(context.Context) (T, error)) (T, error) {
+	var none T
+	s.mu.Lock()
+	f := s.waiting[key]
+	if f == nil {
+		f = &flight[T]{done: make(chan struct{})}
+		f.ctx, f.cancel = context.WithCancel(n.ctx)
+		if s.byKey[key] != nil {
+			if s.waiting == nil {
+				s.waiting = make(map[string]*flight[T])
+			}
+			s.waiting[key] = f
+		} else {
+			if s.byKey == nil {
+				s.byKey = make(map[string]*flight[T])
+			}
+			s.byKey[key] = f
+			// Owned by the node; each read is bounded in time.
+			if !n.goroutines.start(func() { s.run(n, key, f, read) }) {
+				delete(s.byKey, key)
+				s.mu.Unlock()
+				f.cancel()
+				return none, ErrClosed
+			}
+		}
+	}
+	f.callers++
+	s.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.value, f.err
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.callers--; f.callers == 0 {
+		f.cancel()
+	}
+	return none, ctx.Err()
+}
+
+// run makes a read, and then those that others have come to wait for meanwhile.
+func (s *sharedReads[T]) run(n *Node, key string, f *flight[T], read func(context.Context) (T, error)) {
+	for f != nil {
+		ctx, cancel := context.WithTimeout(f.ctx, n.config.HookTimeout)
+		f.value, f.err = read(ctx)
+		cancel()
+		f.cancel()
+		close(f.done)
+		s.mu.Lock()
+		f = s.waiting[key]
+		delete(s.waiting, key)
+		if s.byKey[key] = f; f == nil {
+			delete(s.byKey, key)
+		}
+		s.mu.Unlock()
+	}
+}
