@@ -16,6 +16,7 @@ type audience struct {
 	inbox      []*broadcast // in the channel's order
 	inboxBytes int
 	listed     bool // something is under way: waiting its turn, or being delivered
+	waited     bool // it was in worker.paced
 	place      int  // in worker.paced, or -1
 	due        time.Duration
 	pace       pace

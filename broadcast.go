@@ -73,7 +73,8 @@ func (b *broadcast) push(kind Payload, e transport.Encoding) *protocol.Push {
 type batch struct {
 	audience *audience
 	items    []*broadcast
-	size     int           // what they counted in the inbox
+	size     int           // what they count in the inbox
+	paced    bool          // it has waited for its time
 	joined   [][]byte      // by wire form and kind of payload: the publications in as few frames as possible
 	count    int32         // of the subscriptions that got all of it at once
 	cost     time.Duration // of the pass

@@ -255,6 +255,9 @@ func (c *Client) close(d *Disconnect) {
 // tearDown takes the client out of everything, says goodbye to the peer, and tells the app.
 func (c *Client) tearDown(d *Disconnect, gone bool) {
 	c.logEnd(d)
+	if !gone && !d.discards() {
+		c.awaitDelivered()
+	}
 	var goodbye sync.WaitGroup
 	goodbye.Go(func() { c.sayGoodbye(d, gone) })
 
@@ -291,6 +294,18 @@ func (c *Client) observeEnd(d *Disconnect) {
 	}
 }
 
+// discards reports whether what is queued is thrown away, because the peer does not take it.
+func (d *Disconnect) discards() bool {
+	return d.Code == DisconnectSlow.Code || d.Code == DisconnectWriteError.Code
+}
+
+// awaitDelivered waits until what was published before reached the queue, but not for long.
+func (c *Client) awaitDelivered() {
+	ctx, cancel := context.WithTimeout(context.Background(), 4*max(c.node.config.LatencyBudget, 25*time.Millisecond))
+	defer cancel()
+	c.worker.awaitEmpty(ctx)
+}
+
 // logEnd logs the end of the connection: quietly, unless the client did what it should not.
 func (c *Client) logEnd(d *Disconnect) {
 	level := slog.LevelDebug
@@ -317,7 +332,7 @@ func (c *Client) logEnd(d *Disconnect) {
 
 // sayGoodbye writes what is queued and closes the connection with code and reason.
 func (c *Client) sayGoodbye(d *Disconnect, gone bool) {
-	discard := gone || d.Code == DisconnectSlow.Code || d.Code == DisconnectWriteError.Code
+	discard := gone || d.discards()
 	code, reason := d.Code, ""
 	if !gone {
 		reason = transport.CloseReason(d.Reason)

@@ -137,9 +137,17 @@ func (o *outgoing) pushPublication(s *subscription, frame []byte) (start bool, v
 		return false, overflow, drops // also of the policy that promised the newest
 	}
 	o.queue.Push(frame, s)
-	start = !o.flushing
-	o.flushing = true
-	return start, queued, drops
+	return o.due(), queued, drops
+}
+
+// due makes the caller the flusher of what it has queued, unless there is one, or the connection is held and little waits. The
+// lock is held.
+func (o *outgoing) due() bool {
+	start := !o.flushing || o.held && o.queue.Bytes() >= enough
+	if start {
+		o.flushing, o.held = true, false
+	}
+	return start
 }
 
 // pushMembership queues a join or leave of a channel if there is room: it may be lost (spec 13), but nothing else for it.
@@ -151,8 +159,7 @@ func (c *Client) pushMembership(frame []byte) bool {
 		return false
 	}
 	o.queue.Push(frame, nil)
-	start := !o.flushing
-	o.flushing = true
+	start := o.due()
 	o.mu.Unlock()
 	if start {
 		c.startFlush()

@@ -96,3 +96,17 @@ func (n *Node) PublishUnbounded(ctx context.Context, channel string, data []byte
 		panic(err)
 	}
 }
+
+// HoldWrites makes the worker hold the client's connection, as it does under load, and reports whether it does.
+func (c *Client) HoldWrites() bool {
+	w := c.worker
+	w.busy.Lock()
+	defer w.busy.Unlock()
+	w.now = w.clock()
+	w.spacing = time.Hour
+	w.claim(c, &batch{})
+	w.spacing = 0
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.held
+}

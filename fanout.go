@@ -23,8 +23,8 @@ const (
 // what is queued for single clients. A client belongs to one worker for life, so that what a channel has for many clients
 // is joined once, and one busy channel uses every core.
 //
-// Lock order: worker.busy → audience.mu; worker.busy → subscription.mu → …; room.mu → worker.mu. Nothing is locked under
-// worker.mu.
+// Lock order: worker.busy → audience.mu; worker.busy → subscription.mu → …; room.mu → worker.mu, which is a
+// leaf but for the node's goroutine group.
 type worker struct {
 	index  int
 	pacing pacing
@@ -41,13 +41,14 @@ type worker struct {
 	spacing time.Duration // between two writes of publications to a connection
 	load    load
 
-	bytes atomic.Int64 // in the inboxes; changed under mu
+	bytes atomic.Int64 // in the inboxes and being delivered; changed under mu
 
 	mu      sync.Mutex // guards below
 	ready   []*audience
 	paced   pacedAudiences // waiting for their time
 	clients []*Client      // that have something to write; each at most once
 	space   chan struct{}  // not nil while somebody waits for room in the inboxes; closed when there is some
+	empty   chan struct{}  // not nil while somebody waits until everything is delivered; closed then
 	lagging []*room        // that dropped messages because the inboxes were full
 }
 
@@ -118,7 +119,7 @@ func (w *worker) work(began time.Duration) (more bool, wait time.Duration) {
 		if a == nil && len(w.serving) == 0 {
 			return false, wait
 		}
-		w.flush()
+		w.flush(w.now + (until-w.now)/2)
 		if a != nil {
 			w.deliver(a, until)
 		}
@@ -133,6 +134,10 @@ func (w *worker) next() (a *audience, wait time.Duration) {
 	defer w.mu.Unlock()
 	if len(w.serving) == 0 {
 		w.clients, w.serving = w.serving, w.clients
+	} else if len(w.clients) > 0 { // others must not keep them out
+		w.serving = append(w.serving, w.clients...)
+		clear(w.clients)
+		w.clients = w.clients[:0]
 	}
 	for len(w.paced) > 0 && w.paced[0].due <= w.now {
 		w.ready = append(w.ready, heap.Pop(&w.paced).(*audience))
@@ -155,7 +160,7 @@ func (w *worker) next() (a *audience, wait time.Duration) {
 // claim makes the worker the flusher of a client, if it may write the batch now.
 func (w *worker) claim(c *Client, b *batch) bool {
 	spacing := w.spacing
-	if b.size >= enough {
+	if b.size >= enough || b.paced { // it is worth a write, or has waited already
 		spacing = 0
 	}
 	claimed, held := c.out.claim(w.now, spacing)
@@ -180,18 +185,29 @@ func (w *worker) release() {
 	}
 }
 
-// flush writes what is queued for some of the clients that are being served.
-func (w *worker) flush() {
-	n := min(len(w.serving)-w.served, chunk)
-	for i, c := range w.serving[w.served:][:n] {
-		w.serving[w.served+i] = nil
-		c.flush(w.buf)
+// flush writes what is queued for the clients that are being served, until the clock reads until.
+func (w *worker) flush(until time.Duration) {
+	for w.served < len(w.serving) {
+		n := min(len(w.serving)-w.served, chunk)
+		for i, c := range w.serving[w.served:][:n] {
+			w.serving[w.served+i] = nil
+			c.flush(w.buf)
+		}
+		w.served += n
+		if w.clock() > until {
+			break
+		}
 	}
-	if w.served += n; w.served == len(w.serving) {
+	switch {
+	case w.served == len(w.serving):
 		w.serving, w.served = w.serving[:0], 0
 		if cap(w.serving) > maxIdleClients {
 			w.serving = nil
 		}
+	case w.served > len(w.serving)/2: // the list grows at its end
+		n := copy(w.serving, w.serving[w.served:])
+		clear(w.serving[n:])
+		w.serving, w.served = w.serving[:n], 0
 	}
 }
 
@@ -214,6 +230,7 @@ func (w *worker) deliver(a *audience, until time.Duration) (more bool) {
 	defer w.mu.Unlock()
 	if done {
 		a.pace.passed(b.cost)
+		w.delivered(b.size)
 	}
 	switch {
 	case !done:

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanfare-go/fanfare"
+	"github.com/fanfare-go/fanfare/fanfaretest"
 	"github.com/fanfare-go/fanfare/transport"
 )
 
@@ -142,4 +143,52 @@ func TestBroker_DeliversMoreThanTheWorkersTake(t *testing.T) {
 			require.Equal(t, came+100, node.messages.came.Load(), "and it goes on")
 		})
 	}
+}
+
+// What the app does to a user after it has published comes after what it has published.
+func TestPublish_ThenEnd(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, node *fanfare.Node) error{
+		"disconnect":  func(t *testing.T, node *fanfare.Node) error { return node.Disconnect(t.Context(), "u", nil) },
+		"unsubscribe": func(t *testing.T, node *fanfare.Node) error { return node.Unsubscribe(t.Context(), "u", "x") },
+		"shutdown":    func(t *testing.T, node *fanfare.Node) error { return node.Shutdown(t.Context()) },
+	} {
+		inBubble(t, name, func(t *testing.T) {
+			node := startNode(t)
+			node.Channel("x", fanfare.ChannelOptions{Public: true})
+			clients := make([]*fanfaretest.Client, 100) // more than a publisher serves itself
+			for i := range clients {
+				clients[i] = fanfaretest.Connect(t, node, "u")
+				requireSubscribe(t, clients[i], "x")
+				received(t, clients[i])
+			}
+			requirePublish(t, node, "x", `"you are out"`)
+			require.NoError(t, end(t, node))
+			for _, c := range clients {
+				lines := received(t, c)
+				require.NotEmpty(t, lines)
+				require.Contains(t, lines[0], "you are out")
+			}
+		})
+	}
+}
+
+// A connection that is held is written as soon as enough waits for it, or it would overflow though its peer reads.
+func TestHeld_DoesNotOverflow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := startNode(t)
+		node.Channel("x", fanfare.ChannelOptions{Public: true})
+		c := fanfaretest.Connect(t, node, "ann")
+		requireSubscribe(t, c, "x")
+		received(t, c)
+		time.Sleep(time.Second)
+		requirePublish(t, node, "x", `1`)
+		synctest.Wait()
+		require.True(t, node.Connection(c.ID()).HoldWrites())
+		for range 20 {
+			requirePublish(t, node, "x", `"`+strings.Repeat("x", 60<<10)+`"`)
+			synctest.Wait()
+		}
+		require.Nil(t, node.Connection(c.ID()).Ending())
+		require.Len(t, received(t, c), 21)
+	})
 }

@@ -20,7 +20,7 @@ const (
 // post puts a message into an audience's inbox. If the caller is willing it may be told to deliver it itself, by serve: the
 // worker is idle, and the audience is small. The room's lock is held.
 func (w *worker) post(a *audience, b *broadcast, willing bool) (inline bool) {
-	inline = willing && a.size <= inlineMax && w.busy.TryLock()
+	inline = willing && w.busy.TryLock()
 	now := w.clock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -52,6 +52,7 @@ func (w *worker) post(a *audience, b *broadcast, willing bool) (inline bool) {
 func (w *worker) list(a *audience, now time.Duration) {
 	a.due = a.pace.due(w.pacing, now)
 	if a.due > now && a.inboxBytes < enough {
+		a.waited = true
 		heap.Push(&w.paced, a)
 		return
 	}
@@ -82,8 +83,15 @@ func (w *worker) take(a *audience) *batch {
 		a.inbox = nil
 	}
 	a.inboxBytes -= size
+	b.paced, a.waited = a.waited, false
 	a.pace.began(w.now)
-	if w.bytes.Add(int64(-size)) <= maxInbox/2 {
+	return b
+}
+
+// delivered counts out a batch. The lock is held.
+func (w *worker) delivered(size int) {
+	left := w.bytes.Add(int64(-size))
+	if left <= maxInbox/2 {
 		if w.space != nil {
 			close(w.space)
 			w.space = nil
@@ -93,7 +101,29 @@ func (w *worker) take(a *audience) *batch {
 		}
 		w.lagging = nil
 	}
-	return b
+	if left == 0 && w.empty != nil {
+		close(w.empty)
+		w.empty = nil
+	}
+}
+
+// awaitEmpty returns when everything was delivered, or when the context ends. What is published, and then the end of a
+// connection or subscription, shall come in this order.
+func (w *worker) awaitEmpty(ctx context.Context) {
+	w.mu.Lock()
+	if w.bytes.Load() == 0 {
+		w.mu.Unlock()
+		return
+	}
+	if w.empty == nil {
+		w.empty = make(chan struct{})
+	}
+	empty := w.empty
+	w.mu.Unlock()
+	select {
+	case <-empty:
+	case <-ctx.Done():
+	}
 }
 
 // full reports whether brokers may add nothing more, and then sees to it that the room catches up.
@@ -110,8 +140,8 @@ func (w *worker) full(r *room) bool {
 	return true
 }
 
-// awaitSpace returns when the inboxes have room.
-func (w *worker) awaitSpace(ctx context.Context) error {
+// awaitSpace returns when the inboxes have room, or [ErrClosed] when stop is closed.
+func (w *worker) awaitSpace(ctx context.Context, stop <-chan struct{}) error {
 	for w.bytes.Load() > maxInbox {
 		w.mu.Lock()
 		if w.bytes.Load() <= maxInbox {
@@ -125,6 +155,8 @@ func (w *worker) awaitSpace(ctx context.Context) error {
 		w.mu.Unlock()
 		select {
 		case <-space:
+		case <-stop:
+			return ErrClosed
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -311,6 +311,7 @@ func (n *Node) unsubscribeUser(ctx context.Context, user, channel string) error 
 		if !s.settled.wait(ctx) { // its hook may be running, perhaps it is the caller
 			return fmt.Errorf("fanfare: unsubscribe client %s from %q: %w", c.id, channel, ctx.Err())
 		}
+		c.awaitDelivered()
 		c.endSubscription(s, unsubscribedByServer, "server unsubscribe")
 		return nil
 	})

@@ -12,7 +12,8 @@ type Observer interface {
 	Disconnected(transport string, code uint32)
 	// Command is called when a client's command was answered. Code is that of the reply error or disconnect; 0 is success.
 	Command(method string, took time.Duration, code uint32)
-	// Published is called once per publication that reached this node, with how many subscribers it was queued for.
+	// Published is called once per publication that reached this node, when every subscriber has had its turn, with how
+	// many it was written to or queued for.
 	Published(channel string, size, subscribers int)
 	// Dropped is called when publications queued for a client were dropped, with their number.
 	Dropped(channel string, publications int)

@@ -181,12 +181,22 @@ func (r *room) awaitSpace(ctx context.Context) error {
 		wanted := r.audiences != nil && r.audiences[i] != nil && r.audiences[i].size > 0
 		r.mu.Unlock()
 		if wanted {
-			if err := w.awaitSpace(ctx); err != nil {
+			if err := w.awaitSpace(ctx, r.node.ctx.Done()); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// behind reports whether publishers have to wait for the workers. The lock is held.
+func (r *room) behind() bool {
+	for _, a := range r.audiences {
+		if a != nil && a.size > 0 && a.worker.bytes.Load() > maxInbox {
+			return true
+		}
+	}
+	return false
 }
 
 // miss lets go of a publication for want of room: what is stored is read again when there is some. The lock is held.
@@ -239,7 +249,7 @@ func (r *room) broadcast(p *Publication, inline *[]*audience) {
 		}
 	}
 	r.deliveredAt = time.Now()
-	r.post(&broadcast{channel: r.channel, publication: p, size: len(p.Data) + broadcastOverhead}, inline)
+	r.post(&broadcast{channel: r.channel, publication: p, size: p.size(false) + broadcastOverhead}, inline)
 }
 
 // post puts a message into the inbox of every audience. To inline, if it is not nil, it adds those that the caller is to serve
@@ -253,7 +263,7 @@ func (r *room) post(b *broadcast, inline *[]*audience) {
 			continue
 		}
 		b.audiences.Add(1)
-		if a.worker.post(a, b, inline != nil) {
+		if a.worker.post(a, b, inline != nil && r.subscribers <= inlineMax) {
 			*inline = append(*inline, a)
 		}
 	}
@@ -280,7 +290,10 @@ func (r *room) observed(b *broadcast) {
 func (r *room) membership(m Membership) {
 	r.mu.Lock()
 	var inline []*audience
-	r.post(&broadcast{channel: r.channel, membership: &m, size: broadcastOverhead}, &inline)
+	// It may be lost (spec 13), and a storm of them must not push out what may not.
+	if !r.behind() {
+		r.post(&broadcast{channel: r.channel, membership: &m, size: len(m.Info.ConnInfo) + len(m.Info.ChanInfo) + broadcastOverhead}, &inline)
+	}
 	r.mu.Unlock()
 	serve(inline)
 }

@@ -26,8 +26,9 @@ type pool struct {
 	head, tail *dense     // linked by next
 	workers    int
 	idle       int
-	limit      int    // of workers; grows while all are blocked
-	taken      uint64 // connections taken out
+	limit      int    // of workers; grows while something waits for long
+	submitted  uint64 // connections put in, ever
+	taken      uint64 // and taken out
 	watched    bool   // a check for a stall is due
 	closed     bool
 }
@@ -52,6 +53,7 @@ func (p *pool) submit(ready ...*dense) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.submitted += uint64(len(ready))
 	for _, c := range ready {
 		if p.tail == nil {
 			p.head = c
@@ -73,20 +75,20 @@ func (p *pool) help() {
 		go p.work() // ends when there is nothing to do
 	case !p.watched:
 		p.watched = true
-		taken := p.taken
-		time.AfterFunc(stallCheck, func() { p.check(taken) })
+		submitted := p.submitted
+		time.AfterFunc(stallCheck, func() { p.check(submitted) })
 	}
 }
 
-// check makes room for as many workers again if none has taken anything since the check was set up.
-func (p *pool) check(taken uint64) {
+// check makes room for as many workers again if something still waits that was submitted before the check was set up.
+func (p *pool) check(submitted uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.watched = false
 	if p.head == nil {
 		return
 	}
-	if p.taken == taken {
+	if p.taken < submitted {
 		p.limit *= 2
 	}
 	p.help()
