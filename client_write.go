@@ -12,6 +12,8 @@ import (
 const (
 	// maxJoin bounds how much is joined into one non-blocking write.
 	maxJoin = 64 << 10
+	// maxScratch is the largest buffer that is kept for the next message.
+	maxScratch = 64 << 10
 	// maxBlockingWrite bounds how much is joined into one blocking write.
 	maxBlockingWrite = 16 << 10
 	// maxTurn is how many writes a worker does for one client before the next one has its turn.
@@ -380,7 +382,7 @@ func (c *Client) writeFailed(err error) {
 
 // reply queues the answer to a command.
 func (c *Client) reply(r *protocol.Reply) {
-	c.push(c.frame(c.codec.AppendReply(nil, r)))
+	c.push(c.encode(func(dst []byte) []byte { return c.codec.AppendReply(dst, r) }))
 }
 
 // pushMessage queues a push that is made for this client alone.
@@ -388,7 +390,24 @@ func (c *Client) pushMessage(p *protocol.Push) {
 	c.push(c.encodePush(p))
 }
 
-func (c *Client) encodePush(p *protocol.Push) []byte { return c.frame(c.appendPush(nil, p)) }
+func (c *Client) encodePush(p *protocol.Push) []byte {
+	return c.encode(func(dst []byte) []byte { return c.appendPush(dst, p) })
+}
+
+// encode makes a frame of a message. The message is built in a buffer that is used again: it would grow several times.
+func (c *Client) encode(build func(dst []byte) []byte) []byte {
+	buf, _ := c.node.scratch.Get().(*[]byte)
+	if buf == nil {
+		buf = new([]byte)
+	}
+	message := build((*buf)[:0])
+	frame := c.frame(message)
+	if cap(message) <= maxScratch {
+		*buf = message
+		c.node.scratch.Put(buf)
+	}
+	return frame
+}
 
 func (c *Client) appendPush(dst []byte, p *protocol.Push) []byte {
 	if c.info.Unidirectional {

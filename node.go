@@ -48,6 +48,7 @@ type Node struct {
 	channels    pattern.Set[*declaration]
 	hooks       hookTracker
 	goroutines  goroutineGroup
+	scratch     sync.Pool // of *[]byte: messages on their way into a frame
 	attendances attendances
 	members     sharedReads[[]ClientInfo]  // of presence, for clients
 	histories   sharedReads[HistoryResult] // for subscriptions
