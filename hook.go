@@ -156,18 +156,26 @@ func callHook[T any](base context.Context, c *Client, name, channel string, fn f
 	abandoned := make(chan struct{})
 	// Owned by the hook tracker: it ends when the app's function returns.
 	go func() {
-		defer n.hooks.end(run)
 		r := hookResult[T]{panicked: true} // unless it returns: it may call runtime.Goexit, as t.FailNow does
 		defer func() {
 			select {
-			case results <- r:
 			case <-abandoned:
-				switch {
-				case r.panicked:
-					c.close(DisconnectInternal)
-				case r.err == nil && late != nil:
-					late(r.value)
+			default:
+				// Its place is free before the answer is out, or the client's next command might not find one.
+				n.hooks.end(run)
+				select {
+				case results <- r:
+					return
+				case <-abandoned:
+					n.hooks.start(run, true)
 				}
+			}
+			defer n.hooks.end(run)
+			switch {
+			case r.panicked:
+				c.close(DisconnectInternal)
+			case r.err == nil && late != nil:
+				late(r.value)
 			}
 		}()
 		r = guard(n, run, func() (T, error) {
