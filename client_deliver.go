@@ -70,11 +70,11 @@ type subscription struct {
 
 	mu       sync.Mutex // guards below, and stage
 	position Position
-	held     *held // not nil if something came while seaming
+	backlog  *backlog // not nil if something came while seaming
 }
 
-// held is what came for a subscription before its reply was out.
-type held struct {
+// backlog is what came for a subscription before its reply was out.
+type backlog struct {
 	publications []*Publication
 	bytes        int
 	overflowed   bool // they were forgotten: read history again
@@ -103,7 +103,7 @@ func (s *subscription) live() bool {
 func (s *subscription) buffered() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h := s.held
+	h := s.backlog
 	switch {
 	case h == nil:
 		return 0
@@ -115,8 +115,8 @@ func (s *subscription) buffered() int {
 
 // begin lets messages flow behind the reply that was just queued. The lock is held.
 func (s *subscription) begin(j joined) {
-	h := s.held
-	s.stage, s.position, s.held = flowing, j.position, nil
+	h := s.backlog
+	s.stage, s.position, s.backlog = flowing, j.position, nil
 	for _, p := range j.live {
 		s.enqueue(s.client.publicationFrame(s, p))
 	}
@@ -132,7 +132,7 @@ func (s *subscription) begin(j joined) {
 func (s *subscription) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stage, s.held = over, nil
+	s.stage, s.backlog = over, nil
 }
 
 // deliverBatch takes messages from the worker, in the channel's order. Where nothing stands in the way they are written at
@@ -200,7 +200,7 @@ func (s *subscription) deliver(b *broadcast) bool {
 
 // holdPublication buffers a publication until the reply is out.
 func (s *subscription) holdPublication(p *Publication) {
-	h := s.hold()
+	h := s.early()
 	if h.overflowed {
 		return
 	}
@@ -222,11 +222,11 @@ func (s *subscription) holdPublication(p *Publication) {
 	}
 }
 
-func (s *subscription) hold() *held {
-	if s.held == nil {
-		s.held = &held{}
+func (s *subscription) early() *backlog {
+	if s.backlog == nil {
+		s.backlog = &backlog{}
 	}
-	return s.held
+	return s.backlog
 }
 
 // enqueue queues a publication's frame under the channel's policy. The lock is held.
@@ -258,7 +258,7 @@ func (s *subscription) deliverMembership(b *broadcast) {
 	}
 	switch s.stage {
 	case seaming:
-		if h := s.hold(); len(h.members) < maxHeldMembers {
+		if h := s.early(); len(h.members) < maxHeldMembers {
 			h.members = append(h.members, *b.membership)
 		}
 	case flowing:

@@ -140,7 +140,7 @@ func (c *Client) subscribed(channel string) bool {
 	return true
 }
 
-// reserve enters a subscription to a channel, so that there is one at most. Its settled must be closed in the end.
+// reserve enters a subscription to a channel, so that there is one at most. Its settled must be opened in the end.
 func (c *Client) reserve(channel string, server bool) (*subscription, error) {
 	d, p, targetErr := c.target(channel)
 	taken := c.subscribed(channel)
@@ -357,9 +357,9 @@ func (o *opening) observeRecovery() {
 
 // merge joins the seam with what was buffered. It returns false if there is a gap. The subscription's lock is held.
 func (o *opening) merge() bool {
-	s, h := o.s, o.s.held
+	s, h := o.s, o.s.backlog
 	if h == nil {
-		h = &held{}
+		h = &backlog{}
 	}
 	if !s.positioned {
 		if o := s.client.node.config.Observer; o != nil && h.lost > 0 {
