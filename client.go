@@ -301,6 +301,9 @@ func (d *Disconnect) discards() bool {
 
 // awaitDelivered waits until what was published before reached the queue, but not for long.
 func (c *Client) awaitDelivered() {
+	if c.worker.bytes.Load() == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 4*max(c.node.config.LatencyBudget, 25*time.Millisecond))
 	defer cancel()
 	c.worker.awaitEmpty(ctx)

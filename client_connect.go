@@ -23,7 +23,11 @@ func (c *Client) connect(id uint32, req *protocol.ConnectRequest, began time.Tim
 	c.clock.connectBy = 0 // it has said something; what takes time now is not its fault, and bounded
 	c.mu.Unlock()
 	defer c.ready.open()
-	err := c.tryConnect(id, req)
+	logouts := c.node.logoutCount()
+	identity, err := c.authenticate(req)
+	if err == nil {
+		err = c.welcome(id, req, identity, logouts)
+	}
 	if o := c.node.config.Observer; o != nil {
 		o.Connected(c.info.Name, time.Since(began), err)
 	}
@@ -32,20 +36,6 @@ func (c *Client) connect(id uint32, req *protocol.ConnectRequest, began time.Tim
 		return
 	}
 	c.observe("connect", began, 0)
-}
-
-// tryConnect executes a connect when it is its turn.
-func (c *Client) tryConnect(id uint32, req *protocol.ConnectRequest) error {
-	if lockSlot(&c.ctx, c.node.connecting) != nil {
-		return errGone
-	}
-	defer func() { <-c.node.connecting }()
-	logouts := c.node.logoutCount()
-	identity, err := c.authenticate(req)
-	if err != nil {
-		return err
-	}
-	return c.welcome(id, req, identity, logouts)
 }
 
 // authenticate asks the app who the client is.
@@ -63,12 +53,17 @@ func (c *Client) authenticate(req *protocol.ConnectRequest) (*Identity, error) {
 		base := context.WithoutCancel(httpRequest.Context())
 		r := &ConnectRequest{ClientID: c.id, Token: req.Token, Data: req.Data, Name: req.Name, Version: req.Version,
 			Headers: req.Headers, Transport: c.info.Name}
+		// Until the hook returns or its time is over, and no longer: what a connect does then may take much longer.
+		if lockSlot(&c.ctx, c.node.connecting) != nil {
+			return nil, errGone
+		}
 		var err error
 		identity, err = callHook(base, c, "Authenticate", "", func(ctx context.Context) (*Identity, error) {
 			r.HTTP = httpRequest.WithContext(ctx)
 			i, err := fn(ctx, r)
 			return &i, err
 		}, c.acceptedLate)
+		<-c.node.connecting
 		if err != nil {
 			return nil, err
 		}
@@ -254,8 +249,7 @@ func (c *Client) openAuthorized(o *opening) error {
 	return c.open(o)
 }
 
-// welcomed queues the connect reply and makes the client known to the node. It is called with the locks of the group's
-// subscriptions held.
+// welcomed queues the connect reply. It is called with the locks of the group's subscriptions held.
 func (c *Client) welcomed(id uint32, identity *Identity, group []*opening) error {
 	n := c.node
 	result := &protocol.ConnectResult{Client: c.id, Version: Version, Data: identity.Data}

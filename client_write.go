@@ -22,9 +22,9 @@ const (
 
 // outgoing is the writing side of a client: a bounded queue of frames, and whoever empties it.
 //
-// One flusher at a time empties the queue: the node's flush worker that owns the connection, with writes that never
-// block; or, where those are not to be had or the socket is full, a goroutine that lives until the queue is empty. The
-// flusher is whoever set flushing.
+// One flusher at a time empties the queue: the worker that owns the connection, with writes that never block; or, where those
+// are not to be had or the socket is full, a goroutine that lives until the queue is empty. Whoever has a frame when nothing
+// is queued and nobody writes is the flusher for as long as it takes to write that one. The flusher is whoever set flushing.
 type outgoing struct {
 	conn transport.Conn
 	try  transport.TryWriter // nil if the connection cannot

@@ -74,8 +74,8 @@ type Config struct {
 	// MaxChannels bounds the subscriptions of one connection. Default 128.
 	MaxChannels int
 
-	// MaxConnecting bounds the connects that run at once on the node, with their Authenticate hooks: when a server comes back,
-	// so do all its clients, and what Authenticate asks should survive that. The others wait. Default 256.
+	// MaxConnecting bounds the Authenticate hooks that are waited for at once on the node: when a server comes back, so do all
+	// its clients, and what Authenticate asks should survive that. Further connects wait for their turn. Default 256.
 	MaxConnecting int
 
 	// MaxFrameSize bounds what a client sends at once, in bytes. Default 64 KiB.

@@ -52,3 +52,18 @@ func (l *latch) wait(ctx context.Context) bool {
 		return false
 	}
 }
+
+// lockSlot takes a lock that is a channel of one slot, or returns the context's error.
+func lockSlot(ctx context.Context, slot chan struct{}) error {
+	select {
+	case slot <- struct{}{}:
+		return nil
+	default: // not at once: then the context matters
+	}
+	select {
+	case slot <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -52,7 +52,7 @@ type Node struct {
 	attendances attendances
 	members     sharedReads[[]ClientInfo]  // of presence, for clients
 	histories   sharedReads[HistoryResult] // for subscriptions
-	connecting  chan struct{}              // a slot for each connect that may run at once
+	connecting  chan struct{}              // a slot for each Authenticate hook that may run at once
 
 	operationsMu sync.Mutex                  // guards below
 	operations   map[string][]controlMessage // of other nodes, by user; an entry is there while somebody executes them

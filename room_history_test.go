@@ -145,6 +145,25 @@ func TestStorm_PresenceIsReadTogether(t *testing.T) {
 	})
 }
 
+func TestStorm_WhoLeavesSpoilsNobodysRead(t *testing.T) {
+	inBubble(t, "", func(t *testing.T) {
+		node, _ := startFar(t)
+		at := requirePublish(t, node, "x", `1`)
+		requirePublish(t, node, "x", `2`)
+		frame := fmt.Sprintf(`{"id":1000001,"subscribe":{"channel":"x","recover":true,"offset":%d,"epoch":%q}}`, at.Offset, at.Epoch)
+		for range 2 { // the first reads, the second waits for the next read, and leaves
+			c := fanfaretest.Connect(t, node, "ann")
+			require.NoError(t, c.Raw(frame))
+			synctest.Wait()
+			defer c.Close()
+			c.Close()
+		}
+		synctest.Wait()
+		late := fanfaretest.Connect(t, node, "ann")
+		require.True(t, requireSubscribe(t, late, "x", fanfaretest.Recover(at)).Recovered)
+	})
+}
+
 func TestStorm_ConnectsWaitTheirTurn(t *testing.T) {
 	inBubble(t, "", func(t *testing.T) {
 		var running, most atomic.Int32
