@@ -25,6 +25,7 @@ type pool struct {
 	more       sync.Cond  // for workers that have nothing to do
 	head, tail *dense     // linked by next
 	workers    int
+	starting   int // of the workers: have not looked for anything to do yet
 	idle       int
 	limit      int    // of workers; grows while something waits for long
 	submitted  uint64 // connections put in, ever
@@ -70,8 +71,10 @@ func (p *pool) help() {
 	switch {
 	case p.idle > 0:
 		p.more.Signal()
+	case p.starting > 0: // it takes one, and gets help for the rest
 	case p.workers < p.limit:
 		p.workers++
+		p.starting++
 		go p.work() // ends when there is nothing to do
 	case !p.watched:
 		p.watched = true
@@ -94,12 +97,28 @@ func (p *pool) check(submitted uint64) {
 	p.help()
 }
 
+// workers are used again: while connections come and go one by one, so do the goroutines.
+var workers = sync.Pool{New: func() any { return &worker{buffer: make([]byte, workerBuffer)} }}
+
 func (p *pool) work() {
-	w := &worker{buffer: make([]byte, workerBuffer)}
 	defer p.left() // also when a session ends the goroutine
-	for c := p.take(); c != nil; c = p.take() {
+	c := p.begin()
+	if c == nil {
+		return
+	}
+	w := workers.Get().(*worker)
+	for ; c != nil; c = p.take() {
 		c.run(w)
 	}
+	workers.Put(w)
+}
+
+// begin is the take of a worker that has just started.
+func (p *pool) begin() *dense {
+	p.mu.Lock()
+	p.starting--
+	p.mu.Unlock()
+	return p.take()
 }
 
 // take waits for a connection. It returns nil if there are idle workers enough.
