@@ -186,7 +186,7 @@ func TestLeak_TenThousandConnections(t *testing.T) {
 
 		churn(t, node, connections)
 		require.Zero(t, node.Residue())
-		require.NoError(t, goleak.Find(own, workersOwn))
+		require.NoError(t, goleak.Find(own, workersOwn, spare))
 		require.LessOrEqual(t, heap()-before, int64(maxGrowth))
 		runtime.KeepAlive(node)
 	})
@@ -243,8 +243,11 @@ func TestLeak_WebSockets(t *testing.T) {
 	}
 	require.NoError(t, clients.Wait())
 	node.requireEmpty(t)
-	eventually(t, func() bool { return goleak.Find(own, workersOwn) == nil }, "left behind: %v", func() any { return goleak.Find(own) })
+	eventually(t, func() bool { return goleak.Find(own, workersOwn, spare) == nil }, "left behind: %v", func() any { return goleak.Find(own) })
 }
 
 // workersOwn is what a worker holds from its first park to the node's end: one for each core, however many connections.
 var workersOwn = goleak.IgnoreAnyFunction("github.com/fanfare-go/fanfare.(*parker).open.func1")
+
+// spare are the few goroutines that a node keeps to use them again.
+var spare = goleak.IgnoreTopFunction("github.com/fanfare-go/fanfare.await")

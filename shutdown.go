@@ -41,6 +41,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	}
 	// From here on whoever is late finds the context cancelled and the workers gone, and gives up.
 	n.cancel()
+	n.goroutines.dismiss()
 	close(n.stop)
 	for _, a := range n.agendas {
 		a.stop()
