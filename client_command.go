@@ -73,25 +73,57 @@ func (c *Client) spaceFreed() {
 	}
 }
 
-// run executes commands in order while there are any.
+// run executes commands in order while there are any. What commands that wait for nobody are answered is written at once for
+// all of them: clients send one for every channel after a reconnect.
 func (c *Client) run() {
+	corked := false
 	for {
-		c.mu.Lock()
-		if c.commands == nil || len(c.commands.waiting) == 0 || c.closing != nil {
-			c.running = false
-			c.commands = nil
-			c.mu.Unlock()
+		q, ok, more := c.nextCommand()
+		atOnce := ok && c.answersAtOnce(q.Command)
+		if corked && (!atOnce || c.out.waiting() >= enough) {
+			c.uncork()
+			corked = false
+		}
+		if !ok {
 			return
 		}
-		waiting := c.commands.waiting
-		q := waiting[0]
-		waiting[0] = queuedCommand{}
-		c.commands.waiting = waiting[1:]
-		c.commands.bytes -= q.size
-		c.spaceFreed()
-		c.mu.Unlock()
+		if atOnce && more && !corked {
+			corked = c.out.cork()
+		}
 		c.dispatch(q)
 	}
+}
+
+// nextCommand takes a command from the queue, and tells whether there are more. When there is none the runner ends.
+func (c *Client) nextCommand() (q queuedCommand, ok, more bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.commands == nil || len(c.commands.waiting) == 0 || c.closing != nil {
+		c.running = false
+		c.commands = nil
+		return queuedCommand{}, false, false
+	}
+	waiting := c.commands.waiting
+	q, waiting[0] = waiting[0], queuedCommand{}
+	c.commands.waiting = waiting[1:]
+	c.commands.bytes -= q.size
+	c.spaceFreed()
+	return q, true, len(waiting) > 1
+}
+
+// answersAtOnce reports whether a command waits neither for the app nor for anything outside the process, as far as it does
+// what clients do in great numbers.
+func (c *Client) answersAtOnce(cmd *protocol.Command) bool {
+	switch {
+	case cmd == nil:
+		return false
+	case cmd.Connect != nil:
+		return c.node.config.Authenticate == nil
+	case cmd.Subscribe != nil:
+		d, _, known := c.node.lookup(cmd.Subscribe.Channel)
+		return known && c.node.opensAtOnce(d)
+	}
+	return false
 }
 
 // dispatch executes one command, or, for a subscribe, starts it.

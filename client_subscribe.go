@@ -46,7 +46,7 @@ func (c *Client) startSubscribe(id uint32, req *protocol.SubscribeRequest, began
 		c.fail("subscribe", began, id, err)
 		return
 	}
-	if s.opensAtOnce() {
+	if c.node.opensAtOnce(s.declared) {
 		c.finishSubscribe(s, id, req, began)
 		return
 	}
@@ -67,8 +67,8 @@ func (c *Client) startSubscribe(id uint32, req *protocol.SubscribeRequest, began
 
 // opensAtOnce reports whether nothing on the subscribe path waits for the app or for anything outside the process. Then
 // there is nothing to overlap with, and a goroutine would be a waste.
-func (s *subscription) opensAtOnce() bool {
-	n, o := s.client.node, &s.declared.options
+func (n *Node) opensAtOnce(d *declaration) bool {
+	o := &d.options
 	return o.Subscribe == nil && n.ownsBroker && (n.ownsPresence || !o.Presence)
 }
 
