@@ -20,7 +20,7 @@ type goroutineGroup struct {
 }
 
 // maxSpare is how many goroutines are kept.
-const maxSpare = 8
+const maxSpare = 64
 
 // start runs fn on a goroutine, unless the group is closed.
 func (g *goroutineGroup) start(fn func()) bool {
