@@ -1,6 +1,8 @@
 package websocket_test
 
 import (
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 
@@ -26,6 +28,24 @@ func TestTransport(t *testing.T) {
 	}
 }
 
+// wrappedListener hands out connections of a type that nobody knows, as libraries do that count bytes or read proxy headers.
+type wrappedListener struct{ net.Listener }
+
+func (l wrappedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return struct{ net.Conn }{c}, nil
+}
+
+func serveWrapped(h http.Handler) *httptest.Server {
+	s := httptest.NewUnstartedServer(h)
+	s.Listener = wrappedListener{s.Listener}
+	s.Start()
+	return s
+}
+
 func testTransport(t *testing.T, portable bool) {
 	options := func(l transporttest.Limits) websocket.Options {
 		return websocket.Options{MaxFrameSize: l.MaxFrameSize, WriteTimeout: l.WriteTimeout, PortableIO: portable}
@@ -45,6 +65,7 @@ func testTransport(t *testing.T, portable bool) {
 		"plain":        func(*transporttest.Options) {},
 		"native pings": func(o *transporttest.Options) { o.Dial = dialer("cf_ws_frame_ping_pong=true") },
 		"tls":          func(o *transporttest.Options) { o.Serve = httptest.NewTLSServer },
+		"wrapped":      func(o *transporttest.Options) { o.Serve = serveWrapped },
 		"offering":     func(o *transporttest.Options) { o.New = offering },
 		"uni": func(o *transporttest.Options) {
 			o.New, o.Dial, o.TwoWay = uni, dialer("cf_connect=%7B%7D"), false

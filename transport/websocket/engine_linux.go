@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"net"
+	"net/http"
 	"os"
 	"sync"
 	"syscall"
@@ -41,36 +42,40 @@ func (e *engine) leave() {
 	}
 }
 
-// adopt moves the connection to the engine if it is one of a bare TCP or Unix socket; TLS and wrappers of unknown purpose
-// stay. So do all when the engine cannot have them, because the process is short of files, say.
-func (t *Transport) adopt(c *conn, o offer) door {
-	if t.options.PortableIO || c.wire.compressed {
-		return c
-	}
-	socket, ok := plainSocket(c.wire.Conn)
+// mayAdopt reports whether the connection of a request is the engine's if it is of a plain socket.
+func (t *Transport) mayAdopt(r *http.Request) bool {
+	deflated := t.options.Compression && r.Header.Get("Sec-WebSocket-Extensions") != ""
+	return !t.options.PortableIO && !deflated && r.TLS == nil
+}
+
+// adopt moves a connection to the engine if it is one of a bare TCP or Unix socket; TLS and wrappers of unknown purpose
+// are not moved. So are none when the engine cannot have them, because the process is short of files, say: then it returns
+// nil.
+func (t *Transport) adopt(netConn net.Conn, early []byte, o offer) door {
+	socket, ok := plainSocket(netConn)
 	if !ok {
-		return c
+		return nil
 	}
 	p, err := t.engine.join()
 	if err != nil {
-		return c
+		return nil
 	}
 	fd, err := duplicate(socket)
 	if err != nil {
 		t.engine.leave()
-		return c
+		return nil
 	}
 	d := &dense{
-		transport: t, poller: p, fd: int32(fd), encoding: o.encoding, nativePing: c.info.NativePing,
-		opening: &opening{first: o.connect, early: c.wire.early},
+		transport: t, poller: p, fd: int32(fd), encoding: o.encoding, nativePing: t.info(o).NativePing,
+		opening: &opening{first: o.connect, early: early},
 	}
 	d.state.Store(stateRunning) // until start: what happens before is only noted
 	if err := p.add(d); err != nil {
 		_ = syscall.Close(fd)
 		t.engine.leave()
-		return c
+		return nil
 	}
-	c.detach()
+	_ = netConn.Close() // the socket lives on in its duplicate
 	return d
 }
 
@@ -91,17 +96,3 @@ func duplicate(socket syscall.Conn) (fd int, err error) {
 	}
 	return fd, err
 }
-
-// detach lets the library's object and the original of the socket go: the handshake was all they were needed for.
-func (c *conn) detach() {
-	socket := c.wire.Conn
-	c.wire.Conn = detached{}
-	_ = c.lib.CloseNow() // which also spares the collector a finalizer
-	_ = socket.Close()
-}
-
-// detached takes the place of a connection that is no longer the library's to close.
-type detached struct{ net.Conn }
-
-// Close implements [net.Conn].
-func (detached) Close() error { return nil }

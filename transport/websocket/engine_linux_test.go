@@ -1,7 +1,9 @@
 package websocket
 
 import (
+	"crypto/tls"
 	"net"
+	"net/http"
 	"os"
 	"syscall"
 	"testing"
@@ -83,20 +85,24 @@ func TestAdopt_TakesPlainSocketsOnly(t *testing.T) {
 	socket, err := listener.Accept()
 	require.NoError(t, err)
 	defer socket.Close()
-	for name, test := range map[string]struct {
-		options    Options
-		conn       net.Conn
-		compressed bool
-	}{
-		"wrapped":      {conn: struct{ net.Conn }{socket}},
-		"switched off": {conn: socket, options: Options{PortableIO: true}},
-		"compressed":   {conn: socket, compressed: true},
-		"closed":       {conn: &net.TCPConn{}},
+	for name, test := range map[string]net.Conn{
+		"wrapped": struct{ net.Conn }{socket},
+		"closed":  &net.TCPConn{},
 	} {
-		transport := New(test.options)
-		c := &conn{transport: transport, wire: wire{Conn: test.conn, compressed: test.compressed}}
-		require.Same(t, c, transport.adopt(c, offer{}), name)
+		transport := New(Options{})
+		require.Nil(t, transport.adopt(test, nil, offer{}), name)
 		require.Zero(t, transport.engine.conns, name)
 		require.Nil(t, transport.engine.poller, name)
 	}
+
+	asks := func(header http.Header, secure *tls.ConnectionState) *http.Request {
+		return &http.Request{Header: header, TLS: secure}
+	}
+	deflate := http.Header{"Sec-Websocket-Extensions": {"permessage-deflate"}}
+	require.True(t, New(Options{}).mayAdopt(asks(nil, nil)))
+	require.True(t, New(Options{}).mayAdopt(asks(deflate, nil)))
+	require.True(t, New(Options{Compression: true}).mayAdopt(asks(nil, nil)))
+	require.False(t, New(Options{Compression: true}).mayAdopt(asks(deflate, nil)))
+	require.False(t, New(Options{PortableIO: true}).mayAdopt(asks(nil, nil)))
+	require.False(t, New(Options{}).mayAdopt(asks(nil, &tls.ConnectionState{})))
 }

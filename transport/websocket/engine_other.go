@@ -2,8 +2,15 @@
 
 package websocket
 
+import (
+	"net"
+	"net/http"
+)
+
 // engine is empty where there is no dense one.
 type engine struct{}
 
-// adopt returns the connection as it is: only Linux has something denser.
-func (*Transport) adopt(c *conn, _ offer) door { return c }
+// mayAdopt reports that there is nothing denser: only Linux has it.
+func (*Transport) mayAdopt(*http.Request) bool { return false }
+
+func (*Transport) adopt(net.Conn, []byte, offer) door { return nil }

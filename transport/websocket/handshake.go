@@ -1,30 +1,12 @@
 package websocket
 
 import (
-	"bufio"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/fanfare-go/fanfare/transport"
-)
-
-const (
-	// readBuffer is small because every idle connection holds one; larger messages bypass it.
-	readBuffer = 512
-
-	// headerBuffer is enough where the wire reads ahead by itself.
-	headerBuffer = 32
-
-	// controlBuffer must hold the largest control frame, 127 bytes, so that each is one Write. Nothing else goes
-	// through the library's writer on an uncompressed connection.
-	controlBuffer = 128
-
-	// compressedBuffer spares most compressed messages a second Write.
-	compressedBuffer = 2048
 )
 
 // offer is what a request asks for and gets.
@@ -133,55 +115,4 @@ func findHijacker(w http.ResponseWriter) (http.Hijacker, error) {
 		}
 		w = u.Unwrap()
 	}
-}
-
-// upgrader is the ResponseWriter that the library sees: hijacking it yields the connection behind our write lock, and
-// buffers that are small enough for tens of thousands of idle connections.
-type upgrader struct {
-	http.ResponseWriter
-	hijacker http.Hijacker
-	wire     *wire
-}
-
-// WriteHeaderNow is called by the library for writers that delay the status line until then (gin's, for one).
-func (u *upgrader) WriteHeaderNow() {
-	if w, ok := u.ResponseWriter.(interface{ WriteHeaderNow() }); ok {
-		w.WriteHeaderNow()
-	}
-}
-
-// Hijack implements [http.Hijacker].
-func (u *upgrader) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	netConn, brw, err := u.hijacker.Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	u.wire.Conn = netConn
-	if n := brw.Reader.Buffered(); n > 0 { // frames that the peer sent together with its handshake
-		b, _ := brw.Reader.Peek(n)
-		u.wire.early = append([]byte(nil), b...)
-	}
-	if brw.Writer.Buffered() > 0 {
-		if err := brw.Writer.Flush(); err != nil {
-			return nil, nil, err
-		}
-	}
-	// The server's own timeouts were meant for requests.
-	if err := netConn.SetDeadline(time.Time{}); err != nil {
-		return nil, nil, err
-	}
-	size := controlBuffer
-	if u.Header().Get("Sec-WebSocket-Extensions") != "" {
-		u.wire.compressed = true
-		size = compressedBuffer
-	}
-	ahead := readBuffer
-	if socket, plain := plainSocket(netConn); plain && !u.wire.compressed {
-		if u.wire.raw, err = socket.SyscallConn(); err != nil {
-			return nil, nil, err
-		}
-		ahead = headerBuffer
-	}
-	u.wire.buffered = bufio.NewReaderSize(u.wire, ahead)
-	return u.wire, bufio.NewReadWriter(u.wire.buffered, bufio.NewWriterSize(u.wire, size)), nil
 }

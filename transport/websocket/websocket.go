@@ -4,7 +4,7 @@
 // The library [github.com/coder/websocket] makes the handshake, reads, and speaks the control frames. Data goes to
 // the hijacked connection directly, as bytes that [transport.Framing] prepared once for all connections of one form;
 // both share one write lock. Such a connection costs one goroutine, the one that reads. On Linux, those of plain sockets
-// leave the library after the handshake, and cost none: see [Options.PortableIO].
+// do without the library, and cost none: see [Options.PortableIO].
 package websocket
 
 import (
@@ -119,45 +119,12 @@ func (t *Transport) Serve(w http.ResponseWriter, r *http.Request, a transport.Ac
 		http.Error(w, err.Error(), http.StatusNotImplemented)
 		return
 	}
-	c, err := t.upgrade(w, r, hijacker, o)
+	d, err := t.upgrade(w, r, hijacker, o)
 	if err != nil {
 		a.Report(r, t.name, err)
 		return
 	}
-	t.begin(r, a, t.adopt(c, o))
-}
-
-// upgrade makes the handshake. After an error the library has answered the request.
-func (t *Transport) upgrade(w http.ResponseWriter, r *http.Request, h http.Hijacker, o offer) (*conn, error) {
-	c := &conn{transport: t, info: t.info(o), first: o.connect, limit: t.options.MaxFrameSize}
-	c.wire.timeout = t.options.WriteTimeout
-	accept := &websocket.AcceptOptions{
-		InsecureSkipVerify: true, // the acceptor has checked the origin
-	}
-	if o.subprotocol != "" {
-		accept.Subprotocols = []string{o.subprotocol}
-	}
-	if t.options.Compression {
-		accept.CompressionMode = websocket.CompressionNoContextTakeover
-	}
-	if c.info.NativePing {
-		accept.OnPongReceived = c.pong
-	}
-	lib, err := websocket.Accept(&upgrader{ResponseWriter: w, hijacker: h, wire: &c.wire}, r, accept)
-	if err != nil {
-		if c.wire.Conn != nil {
-			_ = c.wire.Close()
-		}
-		return nil, err
-	}
-	if c.wire.compressed {
-		c.limit *= deflatedGrowth
-	}
-	// The library would answer a message over its limit with a reason, and clients expect none (spec 2.4), so the
-	// reader counts.
-	lib.SetReadLimit(-1)
-	c.lib = lib
-	return c, nil
+	t.begin(r, a, d)
 }
 
 // door is a connection of either engine, from the inside.
