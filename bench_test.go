@@ -124,41 +124,6 @@ func benchNode(b *testing.B) *fanfare.Node {
 // benchPayload is a message of a chat, say.
 var benchPayload = fmt.Appendf(nil, `{"text":"%0100d"}`, 0)
 
-// BenchmarkFanout measures a publication from Publish until the last of its subscribers' connections has it.
-func BenchmarkFanout(b *testing.B) {
-	for _, channel := range []string{"plain", "history"} {
-		for _, subs := range []int{10, 100, 1000, 10_000} {
-			b.Run(fmt.Sprintf("%s/subs=%d", channel, subs), func(b *testing.B) { fanOut(b, channel, subs) })
-		}
-	}
-}
-
-func fanOut(b *testing.B, channel string, subs int) {
-	node, counter := benchNode(b), newCounter()
-	conns := make([]*countingConn, subs)
-	counter.expect(2 * subs)
-	for i := range conns {
-		conns[i] = attach(node, counter)
-		subscribeConn(b, conns[i], channel)
-	}
-	counter.wait()
-	counter.bytes.Store(0)
-	b.ReportAllocs()
-	for b.Loop() {
-		counter.expect(subs)
-		if _, err := node.Publish(b.Context(), channel, benchPayload); err != nil {
-			b.Fatal(err)
-		}
-		counter.wait()
-	}
-	deliveries := float64(b.N) * float64(subs)
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/deliveries, "ns/delivery")
-	b.ReportMetric(float64(counter.bytes.Load())/deliveries, "B/delivery")
-	for _, conn := range conns {
-		conn.leave()
-	}
-}
-
 // BenchmarkPublish measures publications that nobody receives.
 func BenchmarkPublish(b *testing.B) {
 	for _, channel := range []string{"plain", "history"} {

@@ -22,13 +22,14 @@ import (
 //
 // There are many clients, and most of them are idle: what only busy ones need is made when it is needed.
 type Client struct {
-	node *Node
-	id   string
+	// What a delivery looks at is here and at the beginning of out, together in 64 bytes: one cache line.
 	*wireForm
-	worker *worker
+	out outgoing
 
+	node     *Node
+	id       string
+	worker   *worker
 	ctx      lifetime
-	out      outgoing
 	listing  listing               // Node.mu guards it
 	entered  int32                 // place in the agenda, counted from 1; agenda.mu guards it
 	overruns atomic.Int32          // of hooks
@@ -60,6 +61,8 @@ type Client struct {
 	subs     subscriptionSet
 	cutOffs  map[string]cutOff // recent losses of position, by channel
 	clock    clientClock
+
+	_ [48]byte // up to a multiple of 64, as in subscription
 }
 
 // person is what is kept of an [Identity].

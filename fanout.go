@@ -253,14 +253,29 @@ func (w *worker) pass(a *audience, b *batch, until time.Duration) (done bool) {
 		if n == 0 {
 			return true
 		}
+		fetch(w.scratch[:n])
+		served := int32(0)
 		for i, s := range w.scratch[:n] {
 			w.scratch[i] = nil
-			s.deliverBatch(b)
+			if s.deliverBatch(w, b) {
+				served++
+			}
 		}
+		b.count += served
 		if until > 0 && n == chunk {
 			if w.now = w.clock(); w.now > until {
 				return false
 			}
+		}
+	}
+}
+
+// fetch brings what a delivery looks at into the cache: all of a chunk at once, where the deliveries themselves would wait for
+// memory one after the other.
+func fetch(subs []*subscription) {
+	for _, s := range subs {
+		if s.client.wireForm == nil {
+			panic("fanfare: client without a form")
 		}
 	}
 }

@@ -134,10 +134,13 @@ func (c *Client) next(buf []byte, max int, blocking bool) (frames []byte, n int)
 
 // tellDrained ends the subscriptions that were cut off for want of room, now that there is some. outgoing.mu is held.
 func (c *Client) tellDrained() {
+	if !c.out.owing {
+		return
+	}
 	for _, s := range c.out.drained {
 		c.node.goroutines.start(func() { c.insufficient(s) })
 	}
-	c.out.drained = nil
+	c.out.drained, c.out.owing = nil, false
 }
 
 // writeFailed ends a client whose connection takes nothing more. The caller stays the flusher: nobody writes after it.

@@ -14,19 +14,21 @@ import (
 // are not to be had or the socket is full, a goroutine that lives until the queue is empty. Whoever has a frame when nothing
 // is queued and nobody writes is the flusher for as long as it takes to write that one. The flusher is whoever set flushing.
 type outgoing struct {
-	conn transport.Conn
-	try  transport.TryWriter // nil if the connection cannot
-	max  int                 // bytes
+	try transport.TryWriter // nil if the connection cannot
 
 	mu       sync.Mutex // guards below
 	queue    outbox.Queue[*subscription]
+	wrote    time.Duration // when publications were last written at once, on the worker's clock
 	flushing bool
 	blocked  bool            // a goroutine waits for the socket to take data
 	held     bool            // nobody writes yet: the worker will, a little later, or whoever queues a reply
-	wrote    time.Duration   // when publications were last written at once, on the worker's clock
 	closed   bool            // nothing is queued any more
+	owing    bool            // drained is not empty
 	empty    chan struct{}   // not nil once closed: closed when everything is written
 	drained  []*subscription // whose messages were dropped: to be told when the queue has drained
+
+	conn transport.Conn
+	max  int // bytes
 }
 
 // verdict is what became of a frame.
@@ -91,7 +93,7 @@ func (o *outgoing) pushPublication(s *subscription, frame []byte) (start bool, v
 			return false, dropped, drops + 1
 		case policy == SlowReaderDropOldest:
 			drops, _ = o.queue.DropAll(s)
-			o.drained = append(o.drained, s)
+			o.drained, o.owing = append(o.drained, s), true
 			return false, gapPending, drops + 1
 		}
 		// At once: if the client reads on before the connection is closed, what came behind this frame must not reach it.
