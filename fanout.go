@@ -43,13 +43,14 @@ type worker struct {
 
 	bytes atomic.Int64 // in the inboxes and being delivered; changed under mu
 
-	mu      sync.Mutex // guards below
-	ready   []*audience
-	paced   pacedAudiences // waiting for their time
-	clients []*Client      // that have something to write; each at most once
-	space   chan struct{}  // not nil while somebody waits for room in the inboxes; closed when there is some
-	empty   chan struct{}  // not nil while somebody waits until everything is delivered; closed then
-	lagging []*room        // that dropped messages because the inboxes were full
+	mu       sync.Mutex // guards below
+	ready    []*audience
+	paced    pacedAudiences // waiting for their time
+	clients  []*Client      // that have something to write; each at most once
+	reserved int            // bytes that publishers are about to post
+	space    chan struct{}  // not nil while somebody waits for room in the inboxes; closed when there is some
+	empty    chan struct{}  // not nil while somebody waits until everything is delivered; closed then
+	lagging  []*room        // that dropped messages because the inboxes were full
 }
 
 // heldClient is a client whose connection was written a moment ago: what comes now is joined with what comes until due.

@@ -45,12 +45,12 @@ type stickyChannel struct {
 	messages *counter
 }
 
-func newStickyChannel(t *testing.T, o fanfare.ChannelOptions) *stickyChannel {
+func newStickyChannel(t *testing.T, o fanfare.ChannelOptions, change ...func(*fanfare.Config)) *stickyChannel {
 	t.Helper()
-	s := &stickyChannel{Node: startNode(t, func(c *fanfare.Config) {
+	s := &stickyChannel{Node: startNode(t, append(change, func(c *fanfare.Config) {
 		c.Authenticate = nil
 		c.MaxQueueSize, c.MaxPublicationSize, c.PingInterval = 256<<20, 1<<20, -1
-	})}
+	})...)}
 	s.Channel("x", o)
 	s.messages = newCounter()
 	s.messages.expect(1 << 40)
@@ -110,6 +110,46 @@ func TestPublish_WaitsForTheWorkers(t *testing.T) {
 		require.NoError(t, <-late)
 		time.Sleep(time.Second) // the channel is paced now
 		require.EqualValues(t, 100*(stored+1), node.messages.came.Load(), "everybody has everything")
+	})
+}
+
+// heldUpBroker holds every Publish, before anything is stored, until the gate is open.
+type heldUpBroker struct {
+	*fanfare.MemoryBroker
+	gate chan struct{}
+}
+
+func (b heldUpBroker) Publish(ctx context.Context, channel string, p *fanfare.Publication, o fanfare.StoreOptions) (fanfare.Position, error) {
+	<-b.gate
+	return b.MemoryBroker.Publish(ctx, channel, p, o)
+}
+
+// Publishers that come all at once, and find the inboxes empty, do not fill them beyond what they hold: that would be lost.
+func TestPublish_ManyAtOnceLoseNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker := heldUpBroker{fanfare.NewMemoryBroker(fanfare.MemoryBrokerConfig{}), make(chan struct{})}
+		t.Cleanup(func() { require.NoError(t, broker.Close()) }) // after the node's
+		node := newStickyChannel(t, fanfare.ChannelOptions{Public: true}, func(c *fanfare.Config) { c.Broker = broker })
+		release := node.stick()
+		const n = 60
+		published := make(chan error, n)
+		for range n {
+			go func() {
+				_, err := node.Publish(t.Context(), "x", megabyte)
+				published <- err
+			}()
+		}
+		synctest.Wait()
+		close(broker.gate)
+		synctest.Wait()
+		require.Positive(t, len(published))
+		require.Less(t, len(published), 30, "the others wait")
+		release()
+		for range n {
+			require.NoError(t, <-published)
+		}
+		time.Sleep(time.Second)
+		require.EqualValues(t, 100*n, node.messages.came.Load())
 	})
 }
 

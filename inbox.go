@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// maxInbox bounds the bytes that wait for one worker: publishers wait for room beyond it. What brokers deliver all
+	// maxInbox bounds the bytes that wait for one worker: publishers keep room in it before they begin. What brokers deliver all
 	// the same is dropped beyond twice as much, and read from history later.
 	maxInbox = 8 << 20
 	// broadcastOverhead is what a waiting message counts beside its payload.
@@ -92,10 +92,7 @@ func (w *worker) take(a *audience) *batch {
 func (w *worker) delivered(size int) {
 	left := w.bytes.Add(int64(-size))
 	if left <= maxInbox/2 {
-		if w.space != nil {
-			close(w.space)
-			w.space = nil
-		}
+		w.spaceFreed()
 		for _, r := range w.lagging {
 			r.node.goroutines.start(r.catchUp)
 		}
@@ -140,28 +137,55 @@ func (w *worker) full(r *room) bool {
 	return true
 }
 
-// awaitSpace returns when the inboxes have room, or [ErrClosed] when stop is closed.
-func (w *worker) awaitSpace(ctx context.Context, stop <-chan struct{}) error {
-	for w.bytes.Load() > maxInbox {
-		w.mu.Lock()
-		if w.bytes.Load() <= maxInbox {
-			w.mu.Unlock()
-			return nil
-		}
+// reserve keeps room in the inboxes for what a publisher is about to post, until unreserve. It waits while there is none, or
+// returns [ErrClosed] when stop is closed.
+func (w *worker) reserve(ctx context.Context, stop <-chan struct{}, size int) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.taken() > maxInbox {
 		if w.space == nil {
 			w.space = make(chan struct{})
 		}
-		space := w.space
-		w.mu.Unlock()
-		select {
-		case <-space:
-		case <-stop:
-			return ErrClosed
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := w.awaitSpace(ctx, stop, w.space); err != nil {
+			return err
 		}
 	}
+	w.reserved += size
 	return nil
+}
+
+// awaitSpace lets go of the lock, which is held, while it waits.
+func (w *worker) awaitSpace(ctx context.Context, stop, space <-chan struct{}) error {
+	w.mu.Unlock()
+	defer w.mu.Lock()
+	select {
+	case <-space:
+		return nil
+	case <-stop:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *worker) unreserve(size int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reserved -= size
+	if w.taken() <= maxInbox/2 {
+		w.spaceFreed()
+	}
+}
+
+// taken is what is in the inboxes, being delivered, or kept for publishers. The lock is held.
+func (w *worker) taken() int { return int(w.bytes.Load()) + w.reserved }
+
+// spaceFreed wakes those who wait for room. The lock is held.
+func (w *worker) spaceFreed() {
+	if w.space != nil {
+		close(w.space)
+		w.space = nil
+	}
 }
 
 // pacedAudiences is a heap by due time; worker.mu guards it.

@@ -75,10 +75,15 @@ func (n *Node) publish(ctx context.Context, d *declaration, channel string, data
 	if o.idempotencyKey != "" {
 		store.IdempotencyKey, store.IdempotencyTTL = o.idempotencyKey, n.config.IdempotencyTTL
 	}
-	if err := n.awaitSpace(ctx, channel); err != nil {
+	p := &Publication{Data: data, Info: o.info, Tags: o.tags}
+	size := p.size(false) + broadcastOverhead
+	var few [4]*worker
+	kept, err := n.reserve(ctx, channel, size, few[:0])
+	if err != nil {
 		return Position{}, err
 	}
-	return n.broker.Publish(ctx, channel, &Publication{Data: data, Info: o.info, Tags: o.tags}, store)
+	defer unreserve(kept, size)
+	return n.broker.Publish(ctx, channel, p, store)
 }
 
 // publishMembership sends a join or leave. It may be lost (spec 13), so errors are only logged.

@@ -163,30 +163,36 @@ func (r *room) full() bool {
 	return false
 }
 
-// awaitSpace returns when the workers have room for a publication to the channel: the publisher waits before anything is
-// stored, and for the workers, never for a reader.
-func (n *Node) awaitSpace(ctx context.Context, channel string) error {
-	if r, ok := n.hub.Get(channel); ok {
-		return r.awaitSpace(ctx)
+// reserve makes the workers keep room for a publication to the channel, in addition to those in kept, until [unreserve]. The
+// publisher waits for that before anything is stored: for the workers, never for a reader. Without room kept for each, many at
+// once would find enough for one.
+func (n *Node) reserve(ctx context.Context, channel string, size int, kept []*worker) ([]*worker, error) {
+	r, ok := n.hub.Get(channel)
+	if !ok {
+		return kept, nil
 	}
-	return nil
+	r.mu.Lock()
+	wanted := kept
+	for _, a := range r.audiences {
+		if a != nil && a.size > 0 {
+			wanted = append(wanted, a.worker)
+		}
+	}
+	r.mu.Unlock()
+	for i, w := range wanted[len(kept):] {
+		if err := w.reserve(ctx, n.ctx.Done(), size); err != nil {
+			unreserve(wanted[len(kept):len(kept)+i], size)
+			return kept, err
+		}
+	}
+	return wanted, nil
 }
 
-func (r *room) awaitSpace(ctx context.Context) error {
-	for i, w := range r.node.workers {
-		if w.bytes.Load() <= maxInbox {
-			continue
-		}
-		r.mu.Lock()
-		wanted := r.audiences != nil && r.audiences[i] != nil && r.audiences[i].size > 0
-		r.mu.Unlock()
-		if wanted {
-			if err := w.awaitSpace(ctx, r.node.ctx.Done()); err != nil {
-				return err
-			}
-		}
+// unreserve gives back what reserve kept.
+func unreserve(kept []*worker, size int) {
+	for _, w := range kept {
+		w.unreserve(size)
 	}
-	return nil
 }
 
 // behind reports whether publishers have to wait for the workers. The lock is held.
@@ -388,7 +394,7 @@ func (r *room) readAfter(top Position) (HistoryResult, error) {
 	for attempt := 1; ; attempt++ {
 		ctx, cancel := context.WithTimeout(n.ctx, n.config.HookTimeout)
 		var result HistoryResult
-		err := r.awaitSpace(ctx)
+		_, err := n.reserve(ctx, r.channel, 0, nil) // for there to be room; nothing to give back
 		if err == nil {
 			result, err = n.broker.History(ctx, r.channel, HistoryQuery{Since: &top, Limit: repairPage})
 		}
