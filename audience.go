@@ -28,6 +28,9 @@ type audience struct {
 	cursor int // those before it have been served in the pass under way
 }
 
+// minSubs is the length of a list of subscribers that is kept when they have gone.
+const minSubs = 64
+
 // add lets a subscription take part. Whoever joins during a pass is served at its end, and finds that the batch is older.
 func (a *audience) add(s *subscription) {
 	a.mu.Lock()
@@ -48,6 +51,9 @@ func (a *audience) remove(s *subscription) {
 	a.swap(s.index, last)
 	a.subs[last] = nil
 	a.subs = a.subs[:last]
+	if cap(a.subs) > minSubs && last < cap(a.subs)/4 { // far from where it grows again
+		a.subs = append(make([]*subscription, 0, cap(a.subs)/2), a.subs...)
+	}
 }
 
 func (a *audience) swap(i, j int) {

@@ -60,3 +60,21 @@ func TestAudience_PassServesEachOnce(t *testing.T) {
 		}
 	}
 }
+
+// A channel that was large once does not keep the room.
+func TestAudience_Shrinks(t *testing.T) {
+	a := &audience{}
+	var here []*subscription
+	for range 10_000 {
+		s := &subscription{}
+		a.add(s)
+		here = append(here, s)
+	}
+	for len(here) > 5 {
+		last := len(here) - 1
+		a.remove(here[last])
+		here = here[:last]
+	}
+	require.Equal(t, here, a.subs)
+	require.LessOrEqual(t, cap(a.subs), minSubs)
+}
