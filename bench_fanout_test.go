@@ -16,7 +16,7 @@ import (
 // arrivals counts what comes to many connections, so that a publisher may keep a number of messages under way. Each core
 // counts for itself: a number that all of them change would cost more than a delivery.
 type arrivals struct {
-	shards  [64]arrivalShard
+	shards  []arrivalShard
 	used    int32             // shards that have connections
 	passed  [256]atomic.Int32 // how many of these a message has passed, modulo the length
 	room    chan struct{}     // a token for each message that has passed all
@@ -31,8 +31,8 @@ type arrivalShard struct {
 	_     [128]byte // the next one's are on another cache line
 }
 
-func newArrivals() *arrivals {
-	a := &arrivals{room: make(chan struct{}, len(arrivals{}.passed)), payload: benchPayload}
+func newArrivals(shards int) *arrivals {
+	a := &arrivals{shards: make([]arrivalShard, shards), room: make(chan struct{}, len(arrivals{}.passed)), payload: benchPayload}
 	for i := range a.shards {
 		a.shards[i].all = a
 	}
@@ -57,7 +57,7 @@ func (a *arrivals) bytes() (sum int64) {
 	return sum
 }
 
-// arrivalConn takes everything, as so many messages of one size. Node gives connections to workers in turn, and arrivals to
+// arrivalConn takes everything: a write is a message, or as many as its size says. Node gives connections to workers in turn, and arrivals to
 // shards.
 type arrivalConn struct {
 	countingConn
@@ -68,7 +68,7 @@ type arrivalConn struct {
 func (c *arrivalConn) TryWrite(frames []byte) (int, error) {
 	messages := 1
 	if c.size > 0 {
-		messages = len(frames) / c.size
+		messages = max(1, len(frames)/c.size) // replies are smaller
 	}
 	c.shard.arrived(messages, len(frames))
 	return len(frames), nil
@@ -91,7 +91,7 @@ func (a *arrivals) join(b *testing.B, node *fanfare.Node, channel string, n, siz
 	for i := range conns {
 		shard := &a.shards[i%len(a.shards)]
 		shard.conns++
-		conns[i] = &arrivalConn{countingConn{closed: make(chan struct{})}, shard, 0}
+		conns[i] = &arrivalConn{countingConn{closed: make(chan struct{})}, shard, size}
 		node.Handler(conns[i]).ServeHTTP(nil, &http.Request{})
 	}
 	// As they lie in memory is not the order of a channel that people come to and leave.
@@ -104,9 +104,6 @@ func (a *arrivals) join(b *testing.B, node *fanfare.Node, channel string, n, siz
 	}
 	for i := range a.shards {
 		a.shards[i].bytes.Store(0)
-	}
-	for _, c := range conns {
-		c.size = size
 	}
 	return conns
 }
@@ -129,8 +126,8 @@ func (a *arrivals) publish(b *testing.B, node *fanfare.Node, channel string, win
 	}
 }
 
-// sizeOfPush is the length of benchPayload as a message of the channel "plain" of benchNode.
-const sizeOfPush = 156
+// pushSize is the length of benchPayload as a message of the channel "plain" of benchNode.
+var pushSize = len(`{"push":{"channel":"plain","pub":{"data":`) + len(benchPayload) + len("}}}\n")
 
 // largePayload is too large to be joined with another.
 var largePayload = fmt.Appendf(nil, `{"text":"%040000d"}`, 0)
@@ -139,7 +136,7 @@ var largePayload = fmt.Appendf(nil, `{"text":"%040000d"}`, 0)
 func BenchmarkFanout(b *testing.B) {
 	for _, channel := range []string{"plain", "history"} {
 		for _, subs := range []int{10, 100, 1000, 10_000, 100_000} {
-			b.Run(fmt.Sprintf("%s/subs=%d", channel, subs), func(b *testing.B) { newArrivals().fanOut(b, channel, subs, 1) })
+			b.Run(fmt.Sprintf("%s/subs=%d", channel, subs), func(b *testing.B) { newArrivals(64).fanOut(b, channel, subs, 1) })
 		}
 	}
 }
@@ -149,7 +146,7 @@ func BenchmarkFanout(b *testing.B) {
 func BenchmarkHotChannel(b *testing.B) {
 	for _, subs := range []int{10_000, 100_000} {
 		b.Run(fmt.Sprintf("subs=%d", subs), func(b *testing.B) {
-			arrivals := newArrivals()
+			arrivals := newArrivals(64)
 			arrivals.payload = largePayload
 			arrivals.fanOut(b, "plain", subs, 8)
 		})
@@ -175,22 +172,22 @@ func BenchmarkLargeChannel(b *testing.B) {
 	const subs = 100_000
 	beside := map[string]func(b *testing.B, node *fanfare.Node){
 		"publish to another": func(b *testing.B, node *fanfare.Node) {
-			other := newArrivals()
+			other := newArrivals(1)
 			conns := other.join(b, node, "history", 1, 0)
 			other.publish(b, node, "history", 1, b.Loop)
 			conns[0].leave()
 		},
 		"join and leave": func(b *testing.B, node *fanfare.Node) {
 			for b.Loop() {
-				newArrivals().join(b, node, "plain", 1, 0)[0].leave()
+				newArrivals(1).join(b, node, "plain", 1, pushSize)[0].leave()
 			}
 		},
 	}
 	for name, f := range beside {
 		for _, busy := range []bool{false, true} {
 			b.Run(fmt.Sprintf("%s/busy=%t", name, busy), func(b *testing.B) {
-				node, arrivals := benchNode(b), newArrivals()
-				conns := arrivals.join(b, node, "plain", subs, sizeOfPush)
+				node, arrivals := benchNode(b), newArrivals(64)
+				conns := arrivals.join(b, node, "plain", subs, pushSize)
 				var on atomic.Bool
 				on.Store(busy)
 				stopped := make(chan struct{})

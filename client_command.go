@@ -76,19 +76,16 @@ func (c *Client) spaceFreed() {
 // run executes commands in order while there are any. What commands that wait for nobody are answered is written at once for
 // all of them: clients send one for every channel after a reconnect.
 func (c *Client) run() {
-	corked := false
 	for {
 		q, ok, more := c.nextCommand()
-		atOnce := ok && c.answersAtOnce(q.Command)
-		if corked && (!atOnce || c.out.waiting() >= enough) {
+		switch {
+		case !ok:
 			c.uncork()
-			corked = false
-		}
-		if !ok {
 			return
-		}
-		if atOnce && more && !corked {
-			corked = c.out.cork()
+		case !c.answersAtOnce(q.Command):
+			c.uncork()
+		case more:
+			c.out.cork()
 		}
 		c.dispatch(q)
 	}

@@ -74,6 +74,8 @@ func (c *Client) pushed(frame []byte, v verdict) {
 		c.writeNow(frame)
 	case toFlush:
 		c.startFlush()
+	case collected:
+		c.flushCollected()
 	case overflow:
 		c.close(DisconnectSlow)
 	}
@@ -118,8 +120,8 @@ func (c *Client) closeQueue(last []byte) <-chan struct{} {
 		o.flushing = true
 	}
 	o.closed = true
-	start = start || o.held
-	o.held = false
+	start = start || o.held || o.corked
+	o.held, o.corked = false, false
 	if o.empty == nil {
 		o.empty = make(chan struct{})
 		if !o.flushing {

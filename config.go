@@ -62,7 +62,7 @@ type Config struct {
 	IdempotencyTTL time.Duration
 
 	// LatencyBudget is the longest that publications of a busy channel wait to be written together with those behind them.
-	// Channels that are quiet or small, replies and pings never wait. Default 25 ms; negative writes each at once.
+	// Channels that are quiet or small, replies and pings do not wait for it. Default 25 ms; negative writes each at once.
 	LatencyBudget time.Duration
 
 	// Logger gets everything the node has to say. Default: nothing is logged.

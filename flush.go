@@ -80,8 +80,15 @@ func (c *Client) flush(buf []byte) {
 	c.worker.add(c) // still the flusher, but others wait
 }
 
-// uncork ends what cork began.
+// uncork writes what was collected since the connection was corked, if it was.
 func (c *Client) uncork() {
+	if c.out.uncork() {
+		c.flushCollected()
+	}
+}
+
+// flushCollected is flush for whoever has no buffer.
+func (c *Client) flushCollected() {
 	buf := c.node.takeScratch()
 	*buf = slices.Grow((*buf)[:0], min(c.out.waiting(), maxScratch))
 	c.flush(*buf)

@@ -9,7 +9,7 @@ import (
 // is also held by every session until its transport reports the end.
 //
 // A few that have ended wait for the next function, for as long as the node lives: their stacks have grown, which is a good
-// part of what a short one costs.
+// part of what a short one costs. In profiles they keep the labels of whoever started them first.
 type goroutineGroup struct {
 	mu        sync.Mutex // guards below
 	running   int

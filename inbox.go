@@ -61,9 +61,17 @@ func (w *worker) list(a *audience, now time.Duration) {
 
 // serve delivers what an audience has waiting, for a publisher to whom post gave the worker.
 func (w *worker) serve(a *audience) {
-	for w.deliver(a, 0) {
+	// Others may go on publishing: when the slice is over, the worker's goroutine takes over.
+	idle := true
+	for until := w.clock() + workerSlice; idle && w.deliver(a, 0); {
+		if now := w.clock(); now > until {
+			w.mu.Lock()
+			w.list(a, now)
+			w.mu.Unlock()
+			idle = false
+		}
 	}
-	idle := len(w.held) == 0
+	idle = idle && len(w.held) == 0
 	w.busy.Unlock()
 	w.mu.Lock()
 	idle = idle && len(w.ready) == 0 && len(w.clients) == 0
@@ -137,48 +145,60 @@ func (w *worker) full(r *room) bool {
 	return true
 }
 
-// reserve keeps room in the inboxes for what a publisher is about to post, until unreserve. It waits while there is none, or
-// returns [ErrClosed] when stop is closed.
-func (w *worker) reserve(ctx context.Context, stop <-chan struct{}, size int) error {
+// reserve keeps room in the inboxes for what a publisher is about to post, until unreserve, if there is room.
+func (w *worker) reserve(size int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.taken() > maxInbox {
-		if w.space == nil {
-			w.space = make(chan struct{})
-		}
-		if err := w.awaitSpace(ctx, stop, w.space); err != nil {
-			return err
-		}
+	if w.taken() > maxInbox {
+		return false
 	}
 	w.reserved += size
-	return nil
-}
-
-// awaitSpace lets go of the lock, which is held, while it waits.
-func (w *worker) awaitSpace(ctx context.Context, stop, space <-chan struct{}) error {
-	w.mu.Unlock()
-	defer w.mu.Lock()
-	select {
-	case <-space:
-		return nil
-	case <-stop:
-		return ErrClosed
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return true
 }
 
 func (w *worker) unreserve(size int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.reserved -= size
-	if w.taken() <= maxInbox/2 {
+	if w.taken() <= maxInbox {
 		w.spaceFreed()
 	}
 }
 
 // taken is what is in the inboxes, being delivered, or kept for publishers. The lock is held.
 func (w *worker) taken() int { return int(w.bytes.Load()) + w.reserved }
+
+// awaitRoom returns when reserve may find room, or [ErrClosed] when stop is closed.
+func (w *worker) awaitRoom(ctx context.Context, stop <-chan struct{}) error {
+	return w.awaitSpace(ctx, stop, w.taken)
+}
+
+// awaitDelivered returns when what is in the inboxes or being delivered is not too much, or [ErrClosed] when stop is closed.
+func (w *worker) awaitDelivered(ctx context.Context, stop <-chan struct{}) error {
+	return w.awaitSpace(ctx, stop, func() int { return int(w.bytes.Load()) })
+}
+
+func (w *worker) awaitSpace(ctx context.Context, stop <-chan struct{}, used func() int) error {
+	for {
+		w.mu.Lock()
+		if used() <= maxInbox {
+			w.mu.Unlock()
+			return nil
+		}
+		if w.space == nil {
+			w.space = make(chan struct{})
+		}
+		space := w.space
+		w.mu.Unlock()
+		select {
+		case <-space:
+		case <-stop:
+			return ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
 
 // spaceFreed wakes those who wait for room. The lock is held.
 func (w *worker) spaceFreed() {

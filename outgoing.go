@@ -12,7 +12,8 @@ import (
 //
 // One flusher at a time empties the queue: the worker that owns the connection, with writes that never block; or, where those
 // are not to be had or the socket is full, a goroutine that lives until the queue is empty. Whoever has a frame when nothing
-// is queued and nobody writes is the flusher for as long as it takes to write that one. The flusher is whoever set flushing.
+// is queued and nobody writes is the flusher for as long as it takes to write that one; the client's runner is, while it
+// collects replies. The flusher is whoever set flushing.
 type outgoing struct {
 	try transport.TryWriter // nil if the connection cannot
 
@@ -22,6 +23,7 @@ type outgoing struct {
 	flushing bool
 	blocked  bool            // a goroutine waits for the socket to take data
 	held     bool            // nobody writes yet: the worker will, a little later, or whoever queues a reply
+	corked   bool            // nobody writes yet: the runner will, when it has collected some replies
 	closed   bool            // nothing is queued any more
 	owing    bool            // drained is not empty
 	empty    chan struct{}   // not nil once closed: closed when everything is written
@@ -37,6 +39,7 @@ type verdict uint8
 const (
 	queued     verdict = iota
 	toFlush            // queued, and the caller is the flusher
+	collected          // queued, and the caller is the flusher, and writes what was collected
 	claimed            // not queued: the caller is the flusher, and writes it
 	refused            // the connection is closing
 	overflow           // the queue is full, and takes nothing any more: the connection must be closed
@@ -60,9 +63,13 @@ func (o *outgoing) push(frame []byte) verdict {
 		return claimed
 	}
 	o.queue.Push(frame, nil)
-	if o.held || !o.flushing {
+	switch {
+	case o.held, !o.flushing:
 		o.held, o.flushing = false, true
 		return toFlush
+	case o.corked && o.heavy():
+		o.corked = false
+		return collected
 	}
 	return queued
 }
@@ -104,15 +111,18 @@ func (o *outgoing) pushPublication(s *subscription, frame []byte) (start bool, v
 	return o.due(), queued, drops
 }
 
-// due makes the caller the flusher of what it has queued, unless there is one, or the connection is held and little waits. The
-// lock is held.
+// due makes the caller the flusher of what it has queued, unless there is one, or the connection is held or corked and little
+// waits. The lock is held.
 func (o *outgoing) due() bool {
-	start := !o.flushing || o.held && o.queue.Bytes() >= enough
+	start := !o.flushing || (o.held || o.corked) && o.heavy()
 	if start {
-		o.flushing, o.held = true, false
+		o.flushing, o.held, o.corked = true, false, false
 	}
 	return start
 }
+
+// heavy reports whether what waits is worth a write, or too much for a small queue to wait longer. The lock is held.
+func (o *outgoing) heavy() bool { return o.queue.Bytes() >= min(enough, o.max/8) }
 
 // room returns how much a reply may hold now so that it does not fill the queue: half of what is free.
 func (o *outgoing) room() int {
@@ -142,19 +152,25 @@ func (o *outgoing) claim(now, spacing time.Duration) (claimed, held bool) {
 	return true, false
 }
 
-// cork makes the caller the flusher if nothing is queued and nobody is. What comes is then queued, until it calls
-// [Client.flush].
-func (o *outgoing) cork() bool {
+// cork makes the client's runner the flusher, if nobody is. What comes is then queued, until it is much, or the runner calls
+// [Client.uncork].
+func (o *outgoing) cork() {
 	if o.try == nil {
-		return false // who writes for this connection may have to wait
+		return // who writes for this connection may have to wait
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed || o.flushing {
-		return false
+	if !o.closed && !o.flushing {
+		o.flushing, o.corked = true, true
 	}
-	o.flushing = true
-	return true
+}
+
+// uncork makes the runner the flusher of a connection that was corked, if it still is.
+func (o *outgoing) uncork() (corked bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	corked, o.corked = o.corked, false
+	return corked
 }
 
 // waiting is the length of what is queued.

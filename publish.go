@@ -31,8 +31,8 @@ func WithTags(tags map[string]string) PublishOption {
 }
 
 // Publish sends data to everybody who watches the channel, and stores it if the channel has history. It returns when the
-// broker has it, with its position; it never waits for readers, only, within its context, for a node that has more to deliver
-// than it can. The data must not be changed afterwards.
+// broker has it, with its position; it never waits for readers, only, within its context, while the node is behind with what
+// others have published. The data must not be changed afterwards.
 //
 // It returns [ErrUnknownChannel] for an undeclared channel, [ErrBadPayload] for data that is not of the channel's kind,
 // [ErrTooLarge] over [Config.MaxPublicationSize], and [ErrClosed] after [Node.Shutdown]. Permissions guard clients, not

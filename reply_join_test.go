@@ -71,9 +71,9 @@ func subscribes(namespace string, first, n int) []string {
 func TestReplies_AreJoined(t *testing.T) {
 	long := []byte(`"` + strings.Repeat("x", 6000) + `"`)
 	var gate chan struct{}
-	setup := func(t *testing.T) *recordingConn {
+	setup := func(t *testing.T, change ...func(*fanfare.Config)) *recordingConn {
 		gate = make(chan struct{})
-		node := startNode(t, func(c *fanfare.Config) { c.Authenticate = nil })
+		node := startNode(t, append(change, func(c *fanfare.Config) { c.Authenticate = nil })...)
 		node.Channel("open:{id}", fanfare.ChannelOptions{Public: true})
 		node.Channel("asked:{id}", fanfare.ChannelOptions{
 			Subscribe: func(context.Context, *fanfare.SubscribeRequest) (fanfare.SubscribeReply, error) {
@@ -82,9 +82,11 @@ func TestReplies_AreJoined(t *testing.T) {
 			}})
 		node.Channel("long:{id}", fanfare.ChannelOptions{Public: true, History: fanfare.History{Size: 1, TTL: 1 << 40},
 			Recovery: fanfare.RecoveryCacheAlways})
-		for id := range 20 {
-			_, err := node.Publish(t.Context(), fmt.Sprintf("long:%d", id), long)
-			require.NoError(t, err)
+		if len(change) == 0 {
+			for id := range 20 {
+				_, err := node.Publish(t.Context(), fmt.Sprintf("long:%d", id), long)
+				require.NoError(t, err)
+			}
 		}
 		node.RPC("wait", func(ctx context.Context, _ *fanfare.RPCRequest) ([]byte, error) {
 			select {
@@ -104,8 +106,8 @@ func TestReplies_AreJoined(t *testing.T) {
 	const wait = `{"id":2,"rpc":{"method":"wait"}}`
 	for name, tc := range map[string]struct {
 		commands []string
-		before   []string // writes while the hooks wait
-		after    []string // writes once they may return
+		before   string   // the replies while the hook waits
+		after    []string // the writes once it may return
 	}{
 		"subscribes that wait for nobody": {
 			commands: append([]string{wait}, subscribes("open", 3, 5)...),
@@ -117,36 +119,49 @@ func TestReplies_AreJoined(t *testing.T) {
 		},
 		"none waits for a hook behind it": {
 			commands: append(subscribes("open", 2, 3), `{"id":5,"rpc":{"method":"wait"}}`),
-			before:   []string{"2", "3", "4"},
+			before:   "2 3 4",
 			after:    []string{"5"},
-		},
-		"what a hook answers stays alone": {
-			commands: append([]string{wait}, append(subscribes("asked", 3, 1), subscribes("open", 4, 2)...)...),
-		},
-		"no more than is worth a write": {
-			commands: append([]string{wait}, subscribes("long", 3, 6)...),
-			after:    []string{"2", "3 4", "5 6", "7 8"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				conn := setup(t)
 				send(t, conn, tc.commands...)
-				if tc.before == nil {
-					tc.before = []string{}
-				}
-				require.ElementsMatch(t, strings.Fields(strings.Join(tc.before, " ")), strings.Fields(strings.Join(conn.taken(t), " ")))
+				require.Equal(t, tc.before, strings.Join(conn.taken(t), " "))
 				close(gate)
-				got := conn.taken(t)
-				if tc.after != nil {
-					require.Equal(t, tc.after, got)
-					return
-				}
-				require.ElementsMatch(t, []string{"2", "3", "4", "5"}, strings.Fields(strings.Join(got, " ")))
+				require.Equal(t, tc.after, conn.taken(t))
 			})
 		})
 	}
 
+	t.Run("with those of subscribes that ask the app", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			conn := setup(t)
+			send(t, conn, append([]string{wait}, append(subscribes("asked", 3, 1), subscribes("open", 4, 2)...)...)...)
+			require.Empty(t, conn.taken(t))
+			close(gate)
+			require.ElementsMatch(t, []string{"2", "3", "4", "5"}, strings.Fields(strings.Join(conn.taken(t), " ")))
+		})
+	})
+	t.Run("in their order, however long", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			conn := setup(t)
+			send(t, conn, append([]string{wait}, subscribes("long", 3, 16)...)...)
+			close(gate)
+			require.Equal(t, "2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18", strings.Join(conn.taken(t), " "))
+		})
+	})
+	t.Run("until they are much for a small queue", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			conn := setup(t, func(c *fanfare.Config) { c.MaxQueueSize, c.MaxPublicationSize = 1000, 500 })
+			send(t, conn, append([]string{wait}, subscribes("open", 3, 90)...)...)
+			close(gate)
+			require.Len(t, strings.Fields(strings.Join(conn.taken(t), " ")), 91)
+			require.Empty(t, conn.closed)
+			send(t, conn, subscribes("open", 100, 1)...)
+			require.Equal(t, []string{"100"}, conn.taken(t), "and it is still there")
+		})
+	})
 	t.Run("before the end of the connection", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			conn := setup(t)

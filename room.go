@@ -163,29 +163,26 @@ func (r *room) full() bool {
 	return false
 }
 
-// reserve makes the workers keep room for a publication to the channel, in addition to those in kept, until [unreserve]. The
-// publisher waits for that before anything is stored: for the workers, never for a reader. Without room kept for each, many at
-// once would find enough for one.
-func (n *Node) reserve(ctx context.Context, channel string, size int, kept []*worker) ([]*worker, error) {
+// reserve keeps room for a publication with the workers of the channel's subscribers, until [unreserve] is called with those
+// that it returns, which are appended to none. The publisher waits for that before anything is stored: for the workers, never
+// for a reader. Without room kept for each, many at once would find enough for one.
+func (n *Node) reserve(ctx context.Context, channel string, size int, none []*worker) ([]*worker, error) {
 	r, ok := n.hub.Get(channel)
 	if !ok {
-		return kept, nil
+		return none, nil
 	}
-	r.mu.Lock()
-	wanted := kept
-	for _, a := range r.audiences {
-		if a != nil && a.size > 0 {
-			wanted = append(wanted, a.worker)
+	for {
+		wanted := r.servedBy(none)
+		full := slices.IndexFunc(wanted, func(w *worker) bool { return !w.reserve(size) })
+		if full < 0 {
+			return wanted, nil
+		}
+		// What is kept with one worker must not keep others from it, for as long as another one takes.
+		unreserve(wanted[:full], size)
+		if err := wanted[full].awaitRoom(ctx, n.ctx.Done()); err != nil {
+			return none, err
 		}
 	}
-	r.mu.Unlock()
-	for i, w := range wanted[len(kept):] {
-		if err := w.reserve(ctx, n.ctx.Done(), size); err != nil {
-			unreserve(wanted[len(kept):len(kept)+i], size)
-			return kept, err
-		}
-	}
-	return wanted, nil
 }
 
 // unreserve gives back what reserve kept.
@@ -195,7 +192,29 @@ func unreserve(kept []*worker, size int) {
 	}
 }
 
-// behind reports whether publishers have to wait for the workers. The lock is held.
+// servedBy appends the workers that own connections of the channel's subscribers.
+func (r *room) servedBy(workers []*worker) []*worker {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.audiences {
+		if a != nil && a.size > 0 {
+			workers = append(workers, a.worker)
+		}
+	}
+	return workers
+}
+
+// awaitDelivered returns when the workers have not too much of what was posted.
+func (r *room) awaitDelivered(ctx context.Context) error {
+	for _, w := range r.servedBy(nil) {
+		if err := w.awaitDelivered(ctx, r.node.ctx.Done()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// behind reports whether the workers have more to deliver than publishers may add to. The lock is held.
 func (r *room) behind() bool {
 	for _, a := range r.audiences {
 		if a != nil && a.size > 0 && a.worker.bytes.Load() > maxInbox {
@@ -394,7 +413,7 @@ func (r *room) readAfter(top Position) (HistoryResult, error) {
 	for attempt := 1; ; attempt++ {
 		ctx, cancel := context.WithTimeout(n.ctx, n.config.HookTimeout)
 		var result HistoryResult
-		_, err := n.reserve(ctx, r.channel, 0, nil) // for there to be room; nothing to give back
+		err := r.awaitDelivered(ctx)
 		if err == nil {
 			result, err = n.broker.History(ctx, r.channel, HistoryQuery{Since: &top, Limit: repairPage})
 		}

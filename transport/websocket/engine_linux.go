@@ -44,7 +44,7 @@ func (e *engine) leave() {
 
 // mayAdopt reports whether the connection of a request is the engine's if it is of a plain socket.
 func (t *Transport) mayAdopt(r *http.Request) bool {
-	deflated := t.options.Compression && r.Header.Get("Sec-WebSocket-Extensions") != ""
+	deflated := t.options.Compression && len(r.Header["Sec-Websocket-Extensions"]) > 0
 	return !t.options.PortableIO && !deflated && r.TLS == nil
 }
 

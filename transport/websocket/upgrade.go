@@ -59,7 +59,7 @@ func (t *Transport) accept(u *upgrader, r *http.Request, o offer) (door, error) 
 	if o.subprotocol != "" {
 		accept.Subprotocols = []string{o.subprotocol}
 	}
-	if t.options.Compression {
+	if t.options.Compression && u.conn == nil { // or the handshake has been made, without it
 		accept.CompressionMode = websocket.CompressionNoContextTakeover
 	}
 	if c.info.NativePing {
@@ -125,6 +125,8 @@ func (u *upgrader) switchProtocols(key, subprotocol string) error {
 	if err := u.take(); err != nil {
 		if u.conn != nil {
 			_ = u.conn.Close()
+		} else {
+			http.Error(u, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		}
 		return fmt.Errorf("websocket: hijack: %w", err)
 	}

@@ -42,8 +42,8 @@ func answer(t *testing.T, server *httptest.Server, request string) (head http.He
 	return r.Header, r.StatusCode, body
 }
 
-// TestHandshake_IsTheLibrarys compares the handshake that is made without the library with the library's own: first the
-// cases of its tests, then more.
+// TestHandshake_IsTheLibrarys compares the handshake that is made without the library with the library's own, also if the
+// connection is the library's in the end: first the cases of its tests, then more.
 func TestHandshake_IsTheLibrarys(t *testing.T) {
 	t.Parallel()
 	const good = "Connection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\n"
@@ -91,20 +91,23 @@ func TestHandshake_IsTheLibrarys(t *testing.T) {
 		"subprotocol":                 {header: good + "Sec-WebSocket-Protocol: chat, Centrifuge-JSON\n", status: 101},
 		"subprotocol of nobody":       {header: good + "Sec-WebSocket-Protocol: chat\n", status: 101},
 		"an extension":                {header: good + "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\n", status: 101},
+		"two lines of extensions":     {header: good + "Sec-WebSocket-Extensions:\nSec-WebSocket-Extensions: permessage-deflate\n", status: 101},
 		"an extension of nobody":      {header: good + "Sec-WebSocket-Extensions: meow\n", status: 101},
 		"headers of every kind twice": {header: good + "X-A: 1\nX-A: 2\nCookie: a=b\nCookie: c=d\n", status: 101},
 	}
 	for _, compression := range []bool{false, true} {
-		var servers [2]*httptest.Server
-		for i := range servers {
-			door := websocket.New(websocket.Options{PortableIO: i == 1, Compression: compression})
+		serve := func(portable bool, start func(http.Handler) *httptest.Server) *httptest.Server {
+			door := websocket.New(websocket.Options{PortableIO: portable, Compression: compression})
 			a := transporttest.NewAcceptor(t)
-			servers[i] = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			server := start(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Set-Cookie", "session=1") // as middleware does
 				door.Serve(w, r, a)
 			}))
-			t.Cleanup(servers[i].Close)
+			t.Cleanup(server.Close)
+			return server
 		}
+		library := serve(true, httptest.NewServer)
+		others := []*httptest.Server{serve(false, httptest.NewServer), serve(false, serveWrapped)}
 		for name, request := range requests {
 			t.Run(fmt.Sprintf("%s, compression %t", name, compression), func(t *testing.T) {
 				first := request.first
@@ -112,13 +115,15 @@ func TestHandshake_IsTheLibrarys(t *testing.T) {
 					first = "GET / HTTP/1.1"
 				}
 				raw := first + "\nHost: example.com\n" + request.header + "\n"
-				head, status, body := answer(t, servers[0], raw)
-				libraryHead, libraryStatus, libraryBody := answer(t, servers[1], raw)
-				require.Equal(t, libraryHead, head)
-				require.Equal(t, libraryStatus, status)
-				require.Equal(t, libraryBody, body)
-				require.Equal(t, request.status, status)
-				require.Equal(t, "session=1", head.Get("Set-Cookie"))
+				libraryHead, libraryStatus, libraryBody := answer(t, library, raw)
+				require.Equal(t, request.status, libraryStatus)
+				for _, server := range others {
+					head, status, body := answer(t, server, raw)
+					require.Equal(t, libraryHead, head)
+					require.Equal(t, libraryStatus, status)
+					require.Equal(t, libraryBody, body)
+					require.Equal(t, "session=1", head.Get("Set-Cookie"))
+				}
 			})
 		}
 	}

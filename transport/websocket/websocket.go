@@ -47,7 +47,7 @@ type Options struct {
 	JoinPushes bool
 
 	// PortableIO spends a goroutine on each connection everywhere. Without it, connections of plain TCP on Linux, neither
-	// compressed nor behind TLS or another wrapper, share a few goroutines, and an idle one costs a tenth of the memory.
+	// behind TLS or another wrapper nor asking for an extension while Compression is on, share a few goroutines, and an idle one costs a tenth of the memory.
 	// Nothing else differs.
 	PortableIO bool
 
