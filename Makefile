@@ -22,5 +22,5 @@ lint: ## Check formatting, go vet, staticcheck and a tidy go.mod.
 bench: ## Run the benchmarks of PKGS that match BENCH.
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKGS)
 
-fuzz: ## Fuzz every Fuzz function of PKGS for FUZZTIME each.
+fuzz: ## Fuzz every Fuzz function of PKGS for FUZZTIME each: a duration, or a number of inputs as 1000x.
 	@scripts/fuzz $(FUZZTIME) $(PKGS)
