@@ -2,6 +2,7 @@ package fanfare
 
 import (
 	"context"
+	"unicode/utf8"
 
 	"github.com/fanfare-go/fanfare/internal/protocol"
 	"github.com/fanfare-go/fanfare/transport"
@@ -53,7 +54,9 @@ func (c *Client) publish(cmd *protocol.Command) outcome {
 // decodePayload turns what a client published into the channel's kind of data.
 func (c *Client) decodePayload(kind Payload, raw protocol.Raw) ([]byte, bool) {
 	if c.info.Encoding != transport.JSON {
-		return raw, true // checked by Node.publish
+		// What does not fit is the client's mistake, so it is found before a hook sees it.
+		ok := kind == PayloadBinary || kind == PayloadJSON && protocol.ValidPayload(raw) || kind == PayloadText && utf8.Valid(raw)
+		return raw, ok
 	}
 	switch kind {
 	case PayloadText:

@@ -42,7 +42,7 @@ func (n *Node) Ready() error {
 
 func (n *Node) defaultHandlers() map[string]http.Handler {
 	o := websocket.Options{MaxFrameSize: n.config.MaxFrameSize, WriteTimeout: n.config.WriteTimeout, Compression: n.config.Compression,
-		PortableIO: n.config.PortableIO}
+		PortableIO: n.config.PortableIO, Encodings: []transport.Encoding{transport.JSON, transport.Protobuf}}
 	handlers := make(map[string]http.Handler)
 	for _, t := range []transport.Transport{websocket.New(o), websocket.NewUni(o)} {
 		handlers[t.Name()] = n.Handler(t)
@@ -97,6 +97,9 @@ func (n *Node) formOf(info transport.Info) *wireForm {
 		}
 	}
 	f := &wireForm{info: info, codec: protocol.JSON, form: number}
+	if info.Encoding == transport.Protobuf {
+		f.codec = protocol.Protobuf
+	}
 	n.forms = append(n.forms, f)
 	return f
 }

@@ -12,13 +12,24 @@ import (
 // TestSDK_Node drives the published npm package in Node.
 func TestSDK_Node(t *testing.T) {
 	node := lookNode(t)
-	onEachEngine(t, func(t *testing.T, s *server) { runScenarios(t, node, "js/node.mjs", s.URL) })
+	onEachEngine(t, func(t *testing.T, s *server) { runScenarios(t, node, "js/node.mjs", s.URL, "json") })
+}
+
+// TestSDK_Node_Protobuf drives the package's Protobuf build, whose messages are those of the mobile SDKs.
+func TestSDK_Node_Protobuf(t *testing.T) {
+	runScenarios(t, lookNode(t), "js/node.mjs", newServer(t, false).URL, "protobuf")
 }
 
 // TestSDK_Chromium drives the same scenarios with the SDK's browser bundle in a page.
 func TestSDK_Chromium(t *testing.T) {
 	node, chromium := lookNode(t), lookChromium(t)
-	onEachEngine(t, func(t *testing.T, s *server) { runScenarios(t, node, "js/chromium.mjs", s.URL, chromium) })
+	onEachEngine(t, func(t *testing.T, s *server) { runScenarios(t, node, "js/chromium.mjs", s.URL, "json", chromium) })
+}
+
+// TestSDK_Chromium_Protobuf does so with the bundle of its Protobuf build.
+func TestSDK_Chromium_Protobuf(t *testing.T) {
+	node, chromium := lookNode(t), lookChromium(t)
+	runScenarios(t, node, "js/chromium.mjs", newServer(t, false).URL, "protobuf", chromium)
 }
 
 // onEachEngine runs a test against what this system uses for plain TCP, and against what every system has.

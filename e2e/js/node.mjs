@@ -1,6 +1,8 @@
-// Runs the scenarios in Node: node node.mjs BASE
+// Runs the scenarios in Node: node node.mjs BASE json|protobuf
 import { Centrifuge } from 'centrifuge';
+import { Centrifuge as CentrifugeProtobuf } from 'centrifuge/build/protobuf';
 import WebSocket from 'ws';
+import { jsonPayloads } from './protobuf.mjs';
 import { run } from './run.mjs';
 
 class ForeignWebSocket extends WebSocket {
@@ -9,9 +11,11 @@ class ForeignWebSocket extends WebSocket {
   }
 }
 
+const encoding = process.argv[3];
 const env = {
+  encoding,
   base: process.argv[2],
-  Centrifuge,
+  Centrifuge: encoding === 'protobuf' ? jsonPayloads(CentrifugeProtobuf) : Centrifuge,
   WebSocket,
   foreign: (url) => ({ url, websocket: ForeignWebSocket }),
 };

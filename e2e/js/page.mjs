@@ -1,9 +1,12 @@
 // Runs the scenarios in a page. The driver has put report and only into the window.
+import { jsonPayloads } from './protobuf.mjs';
 import { run } from './run.mjs';
 
+const encoding = location.search.slice(1);
 const env = {
+  encoding,
   base: location.origin,
-  Centrifuge: globalThis.Centrifuge,
+  Centrifuge: encoding === 'protobuf' ? jsonPayloads(globalThis.Centrifuge) : globalThis.Centrifuge,
   WebSocket: globalThis.WebSocket,
   // The same server under another name is another origin.
   foreign: (url) => ({ url: url.replace('127.0.0.1', 'localhost'), websocket: globalThis.WebSocket }),

@@ -5,7 +5,7 @@ const limit = 45_000;
 
 /**
  * run runs the scenarios whose names match only, a few at a time, and reports a plan and one result each.
- * @param env {base, Centrifuge, WebSocket, foreign} what differs between Node and a page
+ * @param env {base, encoding, Centrifuge, WebSocket, foreign} what differs between Node and a page
  */
 export async function run(env, only, report) {
   const queue = Object.entries(scenarios).filter(([name]) => new RegExp(only || '').test(name));

@@ -57,6 +57,8 @@ func TestRoot_LinksOnlyWhatItNeeds(t *testing.T) {
 		module + "/internal",
 		"github.com/coder/websocket",
 		"golang.org/x/sync",
+		"google.golang.org/protobuf/encoding/protowire",
+		"google.golang.org/protobuf/internal",
 	}
 	// These are in the standard library and still have no business in a server's binary.
 	unwanted := []string{"testing", "database/sql", "net/http/httptest", "net/http/pprof", "expvar", "plugin", "flag"}
@@ -82,10 +84,11 @@ func TestTransportAndInternal_NeverReachTheRoot(t *testing.T) {
 	}
 }
 
-func TestInternal_UsesTheStandardLibraryAlone(t *testing.T) {
+func TestInternal_UsesTheStandardLibraryAndTheWireFormatOfProtobuf(t *testing.T) {
 	t.Parallel()
 	for _, p := range goList(t, "-deps", module+"/internal/...") {
-		require.True(t, p.Standard || within(p.ImportPath, module+"/internal"), "internal reaches %s", p.ImportPath)
+		require.True(t, p.Standard || within(p.ImportPath, module+"/internal", "google.golang.org/protobuf/encoding/protowire",
+			"google.golang.org/protobuf/internal"), "internal reaches %s", p.ImportPath)
 	}
 }
 

@@ -10,12 +10,14 @@ import (
 	"github.com/fanfare-go/fanfare/internal/protocol"
 )
 
-func TestJSON_NextCommand_MatchesTheSpecification(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name, frame string
-		want        protocol.Command
-	}{
+type commandTest struct {
+	name, frame string
+	want        protocol.Command
+}
+
+// specCommands are the commands of the specification, and others, in JSON.
+func specCommands() []commandTest {
+	return []commandTest{
 		{"19.1 connect, id last", `{"connect":{"token":"eyJ…","name":"js"},"id":1}`,
 			protocol.Command{ID: 1, Connect: &protocol.ConnectRequest{Token: "eyJ…", Name: "js"}}},
 		{"19.1 subscribe", `{"subscribe":{"channel":"room:7","flag":1},"id":2}`,
@@ -84,7 +86,11 @@ func TestJSON_NextCommand_MatchesTheSpecification(t *testing.T) {
 		{"largest numbers", `{"id":4294967295,"subscribe":{"offset":18446744073709551615,"flag":-9223372036854775808}}`,
 			protocol.Command{ID: math.MaxUint32, Subscribe: &protocol.SubscribeRequest{Offset: math.MaxUint64, Flag: math.MinInt64}}},
 	}
-	for _, tt := range tests {
+}
+
+func TestJSON_NextCommand_MatchesTheSpecification(t *testing.T) {
+	t.Parallel()
+	for _, tt := range specCommands() {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			frame := []byte(tt.frame)

@@ -13,16 +13,18 @@ import (
 
 func raw(s string) protocol.Raw { return protocol.Raw(s) }
 
-func TestJSON_AppendReply_MatchesTheSpecification(t *testing.T) {
-	t.Parallel()
+type replyTest struct {
+	name  string
+	reply protocol.Reply
+	want  string
+}
+
+// specReplies are the replies of the specification, in JSON.
+func specReplies() []replyTest {
 	publication := &protocol.Publication{
 		Data: raw(`{"v":1}`), Info: &protocol.ClientInfo{User: "42", Client: "c-91"}, Offset: 49,
 	}
-	tests := []struct {
-		name  string
-		reply protocol.Reply
-		want  string
-	}{
+	return []replyTest{
 		{"19.1 connect", protocol.Reply{ID: 1, Connect: &protocol.ConnectResult{Client: "c-81", Version: "0.1.0", Ping: 25, Pong: true}},
 			`{"id":1,"connect":{"client":"c-81","version":"0.1.0","ping":25,"pong":true}}`},
 		{"19.1 subscribe", protocol.Reply{ID: 2, Subscribe: &protocol.SubscribeResult{}}, `{"id":2,"subscribe":{}}`},
@@ -89,7 +91,11 @@ func TestJSON_AppendReply_MatchesTheSpecification(t *testing.T) {
 			Client: "c-5", Version: "0.1.0", Ping: 25, Pong: true, Session: "s-77", Node: "n-1",
 		}}, `{"id":1,"connect":{"client":"c-5","version":"0.1.0","ping":25,"pong":true,"session":"s-77","node":"n-1"}}`},
 	}
-	for _, tt := range tests {
+}
+
+func TestJSON_AppendReply_MatchesTheSpecification(t *testing.T) {
+	t.Parallel()
+	for _, tt := range specReplies() {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			got := protocol.JSON.AppendReply([]byte("kept"), &tt.reply)
@@ -98,13 +104,15 @@ func TestJSON_AppendReply_MatchesTheSpecification(t *testing.T) {
 	}
 }
 
-func TestJSON_AppendPush_MatchesTheSpecification(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name string
-		push protocol.Push
-		want string // bare
-	}{
+type pushTest struct {
+	name string
+	push protocol.Push
+	want string // bare
+}
+
+// specPushes are the pushes of the specification, in JSON.
+func specPushes() []pushTest {
+	return []pushTest{
 		{"19.1 publication", protocol.Push{Channel: "room:7", Pub: &protocol.Publication{Data: raw(`{"text":"hi"}`)}},
 			`{"channel":"room:7","pub":{"data":{"text":"hi"}}}`},
 		{"19.11 publication of a client", protocol.Push{Channel: "orders", Pub: &protocol.Publication{
@@ -135,7 +143,11 @@ func TestJSON_AppendPush_MatchesTheSpecification(t *testing.T) {
 			`{"disconnect":{"code":3001,"reason":"shutdown"}}`},
 		{"refresh", protocol.Push{Refresh: &protocol.Refresh{Expires: true, TTL: 60}}, `{"refresh":{"expires":true,"ttl":60}}`},
 	}
-	for _, tt := range tests {
+}
+
+func TestJSON_AppendPush_MatchesTheSpecification(t *testing.T) {
+	t.Parallel()
+	for _, tt := range specPushes() {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			require.Equal(t, "kept"+tt.want, string(protocol.JSON.AppendBarePush([]byte("kept"), &tt.push)))

@@ -38,7 +38,9 @@ export const subscribing = {
     equal(await hook({ error: 1999, message: 'pay first' }, 'b'), [1999, 'pay first'], 'code of the app');
     equal(await refused(t, client, t.channel('undeclared')), [102, 'unknown channel'], 'undeclared');
     equal(await refused(t, client, t.channel('public', 'x'.repeat(255))), [107, 'bad request'], 'too long a name');
-    equal(await refused(t, client, t.channel('binary')), [108, 'not available'], 'binary payload on a JSON connection');
+    if (t.env.encoding === 'json') {
+      equal(await refused(t, client, t.channel('binary')), [108, 'not available'], 'binary payload on a JSON connection');
+    }
     equal((await client.rpc('echo', 1)).data, 1, 'the connection goes on');
     client.seen.none('connecting');
   },
