@@ -16,7 +16,7 @@
 //	position, err := node.Publish(ctx, "room:42", []byte(`{"text":"hi"}`))
 //
 // Clients are the published Centrifuge SDKs (npm centrifuge, and those for Go, Swift, Java, Dart and Python), or a few lines
-// of script over the transport uni_websocket.
+// of script over the transports uni_websocket and uni_sse.
 //
 // # Who is it
 //

@@ -8,14 +8,14 @@ import (
 
 // Residue is what a node holds on behalf of its clients. An idle node holds nothing.
 type Residue struct {
-	Clients, Users, Rooms, Members, Attendances, Hooks, Goroutines int
+	Clients, Users, Emulated, Rooms, Members, Attendances, Hooks, Goroutines int
 }
 
 // Residue counts. Members are those of the node's own presence; attendances are users whose clients are counted.
 func (n *Node) Residue() Residue {
 	var r Residue
 	n.mu.RLock()
-	r.Clients, r.Users = len(slices.Collect(n.clients.all())), len(n.clients.users)
+	r.Clients, r.Users, r.Emulated = len(slices.Collect(n.clients.all())), len(n.clients.users), len(n.emulated)
 	n.mu.RUnlock()
 	n.hooks.mu.Lock()
 	r.Hooks = len(n.hooks.running)

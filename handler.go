@@ -8,11 +8,15 @@ import (
 
 	"github.com/fanfare-go/fanfare/internal/protocol"
 	"github.com/fanfare-go/fanfare/transport"
+	"github.com/fanfare-go/fanfare/transport/emulation"
+	"github.com/fanfare-go/fanfare/transport/httpstream"
+	"github.com/fanfare-go/fanfare/transport/sse"
 	"github.com/fanfare-go/fanfare/transport/websocket"
 )
 
-// ServeHTTP serves every transport under one route: the last element of the path names it, "websocket" or
-// "uni_websocket". An upgrade request to any other path below the mount point is a WebSocket. What the app's middleware
+// ServeHTTP serves every transport under one route: the last element of the path names it, "websocket", "http_stream" or "sse",
+// with "emulation" for the commands of the last two, or, for clients that only listen, "uni_websocket", "uni_http_stream" or
+// "uni_sse". An upgrade request to any other path below the mount point is a WebSocket. What the app's middleware
 // put into the request's context reaches [Config.Authenticate].
 func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h, ok := n.handlers[path.Base(r.URL.Path)]; ok {
@@ -44,7 +48,12 @@ func (n *Node) defaultHandlers() map[string]http.Handler {
 	o := websocket.Options{MaxFrameSize: n.config.MaxFrameSize, WriteTimeout: n.config.WriteTimeout, Compression: n.config.Compression,
 		PortableIO: n.config.PortableIO, Encodings: []transport.Encoding{transport.JSON, transport.Protobuf}}
 	handlers := make(map[string]http.Handler)
-	for _, t := range []transport.Transport{websocket.New(o), websocket.NewUni(o)} {
+	stream := httpstream.Options{MaxBodySize: n.config.MaxFrameSize, WriteTimeout: n.config.WriteTimeout}
+	events := sse.Options(stream)
+	for _, t := range []transport.Transport{
+		websocket.New(o), websocket.NewUni(o), httpstream.New(stream), httpstream.NewUni(stream), sse.New(events), sse.NewUni(events),
+		emulation.New(emulation.Options{MaxBodySize: n.config.MaxFrameSize}),
+	} {
 		handlers[t.Name()] = n.Handler(t)
 	}
 	return handlers
@@ -80,9 +89,18 @@ func (a acceptor) Accept(r *http.Request, conn transport.Conn) (transport.Sessio
 	}
 	c.wireForm = n.formOf(info)
 	n.clients.add(c)
+	var s transport.Session = session{c}
+	if info.Emulated {
+		e := &emulated{session: session{c}}
+		if n.emulated == nil {
+			n.emulated = make(map[string]*emulated)
+		}
+		n.emulated[c.session] = e
+		s = e
+	}
 	n.mu.Unlock()
 	c.startWaiting()
-	return session{c}, nil
+	return s, nil
 }
 
 // formOf finds or makes the form of such connections: there are a handful. Node.mu is held.

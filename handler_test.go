@@ -95,7 +95,7 @@ func TestServeHTTP_Routes(t *testing.T) {
 	})
 	for path, status := range map[string]int{
 		"/realtime/":          http.StatusNotFound,
-		"/realtime/sse":       http.StatusNotFound,
+		"/realtime/nothing":   http.StatusNotFound,
 		"/realtime/websocket": http.StatusUpgradeRequired,
 		"/page":               http.StatusOK,
 	} {

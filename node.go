@@ -68,12 +68,13 @@ type Node struct {
 	anonymous  person                  // whom nothing is known of
 	draining   atomic.Bool
 
-	mu      sync.RWMutex // guards below
-	methods map[string]RPCFunc
-	clients registry // every connection, connected or not
-	logouts logouts
-	forms   []*wireForm
-	done    chan struct{} // not nil once Shutdown was called
+	mu       sync.RWMutex // guards below
+	methods  map[string]RPCFunc
+	clients  registry // every connection, connected or not
+	logouts  logouts
+	forms    []*wireForm
+	emulated map[string]*emulated // by session
+	done     chan struct{}        // not nil once Shutdown was called
 }
 
 // wireForm is what connections of one kind have in common.

@@ -23,13 +23,20 @@ import (
 // controlMessage carries an operation to the other nodes.
 type controlMessage struct {
 	Op       string          `json:"op"`
-	User     []byte          `json:"user"` // bytes, because ids and channels from Go need not be UTF-8
+	User     []byte          `json:"user,omitempty"` // bytes, because ids and channels from Go need not be UTF-8
 	Channel  []byte          `json:"channel,omitempty"`
 	Reply    *SubscribeReply `json:"reply,omitempty"`
 	Code     uint32          `json:"code,omitempty"`
 	Reason   string          `json:"reason,omitempty"`
 	ExpireAt time.Time       `json:"expire_at,omitzero"`
+
+	// For an emulated connection, instead of all the above.
+	Session string `json:"session,omitempty"`
+	Frame   []byte `json:"frame,omitempty"`
 }
+
+// opReceive is the operation that forwards commands to an emulated connection.
+const opReceive = "receive"
 
 // Subscribe subscribes every connection of the user to the channel. The channel's options hold, its Subscribe hook is not
 // asked. Connections that are subscribed already, or have no room for another channel, stay as they are. It waits for
@@ -104,6 +111,10 @@ func (n *Node) control(data []byte) {
 	var m controlMessage
 	if err := json.Unmarshal(data, &m); err != nil {
 		n.log.Error("control message not understood", slog.Any("err", err))
+		return
+	}
+	if m.Op == opReceive {
+		_ = n.receive(m.Session, m.Frame) // refusing is logged, and the client tries again
 		return
 	}
 	user := string(m.User)

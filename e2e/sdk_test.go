@@ -12,24 +12,45 @@ import (
 // TestSDK_Node drives the published npm package in Node.
 func TestSDK_Node(t *testing.T) {
 	node := lookNode(t)
-	onEachEngine(t, func(t *testing.T, s *server) { runScenarios(t, node, "js/node.mjs", s.URL, "json") })
+	onEachEngine(t, func(t *testing.T, s *server) { runScenarios(t, node, "js/node.mjs", s.URL, "json", "websocket") })
 }
 
 // TestSDK_Node_Protobuf drives the package's Protobuf build, whose messages are those of the mobile SDKs.
 func TestSDK_Node_Protobuf(t *testing.T) {
-	runScenarios(t, lookNode(t), "js/node.mjs", newServer(t, false).URL, "protobuf")
+	runScenarios(t, lookNode(t), "js/node.mjs", newServer(t, false).URL, "protobuf", "websocket")
+}
+
+// TestSDK_Node_Streams drives it over HTTP streaming.
+func TestSDK_Node_Streams(t *testing.T) {
+	for _, encoding := range []string{"json", "protobuf"} {
+		t.Run(encoding, func(t *testing.T) {
+			runScenarios(t, lookNode(t), "js/node.mjs", newServer(t, false).URL, encoding, "http_stream")
+		})
+	}
 }
 
 // TestSDK_Chromium drives the same scenarios with the SDK's browser bundle in a page.
 func TestSDK_Chromium(t *testing.T) {
 	node, chromium := lookNode(t), lookChromium(t)
-	onEachEngine(t, func(t *testing.T, s *server) { runScenarios(t, node, "js/chromium.mjs", s.URL, "json", chromium) })
+	onEachEngine(t, func(t *testing.T, s *server) {
+		runScenarios(t, node, "js/chromium.mjs", s.URL, "json", "websocket", chromium)
+	})
 }
 
 // TestSDK_Chromium_Protobuf does so with the bundle of its Protobuf build.
 func TestSDK_Chromium_Protobuf(t *testing.T) {
 	node, chromium := lookNode(t), lookChromium(t)
-	runScenarios(t, node, "js/chromium.mjs", newServer(t, false).URL, "protobuf", chromium)
+	runScenarios(t, node, "js/chromium.mjs", newServer(t, false).URL, "protobuf", "websocket", chromium)
+}
+
+// TestSDK_Chromium_Streams does so over HTTP streaming and server-sent events.
+func TestSDK_Chromium_Streams(t *testing.T) {
+	node, chromium := lookNode(t), lookChromium(t)
+	for _, door := range []string{"http_stream", "sse"} {
+		t.Run(door, func(t *testing.T) {
+			runScenarios(t, node, "js/chromium.mjs", newServer(t, false).URL, "json", door, chromium)
+		})
+	}
 }
 
 // onEachEngine runs a test against what this system uses for plain TCP, and against what every system has.

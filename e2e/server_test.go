@@ -58,6 +58,8 @@ func newServer(t *testing.T, portableIO bool) *server {
 	mux.Handle("/sdk/", http.StripPrefix("/sdk/", http.FileServer(http.Dir("node_modules/centrifuge/dist"))))
 
 	s.Server = httptest.NewUnstartedServer(mux)
+	// A connection carries one request, so that a cut hits the user it is meant for and nobody else.
+	s.Config.SetKeepAlivesEnabled(false)
 	s.network = newNetwork(t, s.Listener.Addr().String())
 	s.Start()
 	s.URL = "http://" + s.network.listener.Addr().String()

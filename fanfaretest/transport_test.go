@@ -1,6 +1,7 @@
 package fanfaretest
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -31,7 +32,10 @@ func (a *acceptor) Accept(_ *http.Request, conn transport.Conn) (transport.Sessi
 	a.conn = conn
 	return a, a.accept
 }
-func (a *acceptor) CheckOrigin(*http.Request) bool              { return !a.badOrigin }
+func (a *acceptor) CheckOrigin(*http.Request) bool { return !a.badOrigin }
+func (a *acceptor) Forward(context.Context, string, string, []byte) error {
+	return transport.ErrUnknownNode
+}
 func (a *acceptor) Report(_ *http.Request, _ string, err error) { a.reported = err }
 func (a *acceptor) Pong()                                       {}
 func (a *acceptor) Closed(err error)                            { a.closed = append(a.closed, err) }

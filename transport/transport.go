@@ -7,6 +7,7 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"net/http"
 )
@@ -18,6 +19,14 @@ var ErrUnavailable = errors.New("transport: node is shutting down")
 // ErrTooLarge is given to [Session.Closed] by a transport that ended the connection because the peer sent a message over
 // the limit.
 var ErrTooLarge = errors.New("transport: message is too large")
+
+// Errors of [Acceptor.Forward].
+var (
+	// ErrUnknownNode: there is no such node, because it was restarted, say. Answered with status 404.
+	ErrUnknownNode = errors.New("transport: unknown node")
+	// ErrBusy: the session has more commands waiting than it may. Answered with status 503.
+	ErrBusy = errors.New("transport: too many commands are waiting")
+)
 
 // Encoding says how messages are encoded on a connection. It does not change during a connection's life (spec 1).
 type Encoding uint8
@@ -134,6 +143,11 @@ type Acceptor interface {
 	// CheckOrigin tells whether a request may come from the origin it names. Requests without an Origin header,
 	// and those from the host they are sent to, may.
 	CheckOrigin(r *http.Request) bool
+
+	// Forward hands a frame of commands, which came in a request of its own, to the emulated connection of a session: on this
+	// node, or on another one with the help of the broker. It returns when the frame is accepted, not when the commands are
+	// executed. A session that has ended is no error: its client knows or will know.
+	Forward(ctx context.Context, node, session string, frame []byte) error
 
 	// Report logs what went wrong with one request or connection before it had a session, with the transport's name
 	// and the request's remote address.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"net/url"
@@ -37,6 +38,10 @@ func (e *echoes) CheckOrigin(r *http.Request) bool {
 	}
 	u, err := url.Parse(origin)
 	return err == nil && u.Host == r.Host
+}
+
+func (e *echoes) Forward(context.Context, string, string, []byte) error {
+	return transport.ErrUnknownNode
 }
 
 func (e *echoes) Report(*http.Request, string, error) {}

@@ -1,7 +1,7 @@
-// Runs the scenarios in headless Chromium: node chromium.mjs BASE json|protobuf CHROMIUM
+// Runs the scenarios in headless Chromium: node chromium.mjs BASE json|protobuf websocket|http_stream|sse CHROMIUM
 import { launch } from './browser.mjs';
 
-const [base, encoding, executable] = process.argv.slice(2);
+const [base, encoding, door, executable] = process.argv.slice(2);
 const browser = await launch(executable);
 try {
   const page = await browser.newPage();
@@ -21,7 +21,7 @@ try {
         else done++;
         if (done === planned) resolve();
       });
-      await page.goto(`${base}/js/page.html?${encoding}`);
+      await page.goto(`${base}/js/page.html?${encoding},${door}`);
     };
     start().catch(reject);
   });

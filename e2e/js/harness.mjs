@@ -126,13 +126,21 @@ export class Scenario {
   }
 
   url(node, user) {
-    return `${this.env.base.replace(/^http/, 'ws')}/realtime/${node}/websocket?user=${encodeURIComponent(user)}`;
+    return this.endpoint(node, user, 'websocket').replace(/^http/, 'ws');
   }
 
-  /** client makes a client that does not connect yet. */
-  client({ user = this.user, node = 'main', url = this.url(node, user), ...options } = {}) {
-    const client = new this.env.Centrifuge(url, {
+  endpoint(node, user, door) {
+    return `${this.env.base}/realtime/${node}/${door}?user=${encodeURIComponent(user)}`;
+  }
+
+  /** client makes a client that does not connect yet, by the door of this run unless a URL is given. */
+  client({ user = this.user, node = 'main', url, ...options } = {}) {
+    const door = this.env.door ?? 'websocket';
+    const target = url ?? (door === 'websocket' ? this.url(node, user) : [{ transport: door, endpoint: this.endpoint(node, user, door) }]);
+    const client = new this.env.Centrifuge(target, {
       websocket: this.env.WebSocket,
+      ...this.env.options,
+      emulationEndpoint: this.endpoint(node, user, 'emulation'),
       minReconnectDelay: 50,
       maxReconnectDelay: 300,
       ...options,

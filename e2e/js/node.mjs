@@ -1,4 +1,4 @@
-// Runs the scenarios in Node: node node.mjs BASE json|protobuf
+// Runs the scenarios in Node: node node.mjs BASE json|protobuf websocket|http_stream
 import { Centrifuge } from 'centrifuge';
 import { Centrifuge as CentrifugeProtobuf } from 'centrifuge/build/protobuf';
 import WebSocket from 'ws';
@@ -11,9 +11,11 @@ class ForeignWebSocket extends WebSocket {
   }
 }
 
-const encoding = process.argv[3];
+const [encoding, door] = process.argv.slice(3);
 const env = {
   encoding,
+  door,
+  options: { fetch, readableStream: ReadableStream },
   base: process.argv[2],
   Centrifuge: encoding === 'protobuf' ? jsonPayloads(CentrifugeProtobuf) : Centrifuge,
   WebSocket,

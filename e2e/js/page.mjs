@@ -2,9 +2,10 @@
 import { jsonPayloads } from './protobuf.mjs';
 import { run } from './run.mjs';
 
-const encoding = location.search.slice(1);
+const [encoding, door] = location.search.slice(1).split(',');
 const env = {
   encoding,
+  door,
   base: location.origin,
   Centrifuge: encoding === 'protobuf' ? jsonPayloads(globalThis.Centrifuge) : globalThis.Centrifuge,
   WebSocket: globalThis.WebSocket,

@@ -1,19 +1,22 @@
 import { Scenario } from './harness.mjs';
-import { scenarios } from './scenarios.mjs';
+import { scenarios, webSocketOnly } from './scenarios.mjs';
 
 const limit = 45_000;
 
 /**
  * run runs the scenarios whose names match only, a few at a time, and reports a plan and one result each.
- * @param env {base, encoding, Centrifuge, WebSocket, foreign} what differs between Node and a page
+ * @param env {base, encoding, door, options, Centrifuge, WebSocket, foreign} what differs between Node and a page
  */
 export async function run(env, only, report) {
-  const queue = Object.entries(scenarios).filter(([name]) => new RegExp(only || '').test(name));
+  const fits = (name) => env.door === 'websocket' || !webSocketOnly.has(name);
+  const queue = Object.entries(scenarios).filter(([name]) => fits(name) && new RegExp(only || '').test(name));
   report({ planned: queue.map(([name]) => name) });
   const worker = async () => {
     for (let next = queue.shift(); next; next = queue.shift()) report(await runOne(env, ...next));
   };
-  await Promise.all(Array.from({ length: 8 }, worker));
+  // Browsers have six connections to a server, and a stream holds one.
+  const atOnce = env.door !== 'websocket' && globalThis.document ? 1 : 8;
+  await Promise.all(Array.from({ length: atOnce }, worker));
 }
 
 async function runOne(env, name, fn) {

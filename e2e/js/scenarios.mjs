@@ -8,6 +8,15 @@ import { refreshing } from './scenarios/refreshing.mjs';
 import { serverside } from './scenarios/serverside.mjs';
 import { subscribing } from './scenarios/subscribing.mjs';
 
+/** webSocketOnly are those that look into the WebSocket, or at what only it does. */
+export const webSocketOnly = new Set([
+  'connect: a foreign origin is refused',
+  'ping: a client hears them, under traffic and without',
+  'ping: a client that does not answer is closed',
+  'publish: large',
+  'publish: over a compressed connection',
+]);
+
 export const scenarios = {
   ...connecting,
   ...subscribing,

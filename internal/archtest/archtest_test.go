@@ -53,7 +53,7 @@ func TestRoot_LinksOnlyWhatItNeeds(t *testing.T) {
 	t.Parallel()
 	// An app that imports the root gets these into its binary, and nothing else.
 	allowed := []string{
-		module + "/transport/websocket",
+		module + "/transport",
 		module + "/internal",
 		"github.com/coder/websocket",
 		"golang.org/x/sync",

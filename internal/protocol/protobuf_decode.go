@@ -20,6 +20,7 @@ type protobufCodec struct{}
 
 var (
 	errProtoLength = errors.New("length does not fit the frame")
+	errProtoNumber = errors.New("field number is too large")
 	errProtoText   = errors.New("text is not UTF-8")
 )
 
@@ -301,8 +302,11 @@ func (f *protoFields) next() bool {
 		return false
 	}
 	num, typ, n := protowire.ConsumeTag(f.rest)
-	if n < 0 {
+	switch {
+	case n < 0:
 		return f.fail(protowire.ParseError(n))
+	case num > protowire.MaxValidNumber:
+		return f.fail(errProtoNumber)
 	}
 	f.num, f.typ, f.varint, f.bytes = num, typ, 0, nil
 	f.rest = f.rest[n:]

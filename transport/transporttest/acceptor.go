@@ -1,6 +1,7 @@
 package transporttest
 
 import (
+	"context"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -44,6 +45,11 @@ func (a *Acceptor) Ready() error { return a.Unready }
 
 // CheckOrigin implements [transport.Acceptor].
 func (a *Acceptor) CheckOrigin(*http.Request) bool { return !a.Foreign }
+
+// Forward implements [transport.Acceptor]. It knows no other node, and no session.
+func (a *Acceptor) Forward(context.Context, string, string, []byte) error {
+	return transport.ErrUnknownNode
+}
 
 // Report implements [transport.Acceptor].
 func (a *Acceptor) Report(_ *http.Request, _ string, err error) {

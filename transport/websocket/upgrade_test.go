@@ -2,6 +2,7 @@ package websocket_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -156,6 +157,7 @@ func (taker) Ready() error                                                    { 
 func (taker) CheckOrigin(*http.Request) bool                                  { return true }
 func (taker) Accept(*http.Request, transport.Conn) (transport.Session, error) { return taker{}, nil }
 func (taker) Report(*http.Request, string, error)                             {}
+func (taker) Forward(context.Context, string, string, []byte) error           { return nil }
 func (taker) Receive([]byte) error                                            { return nil }
 func (taker) Pong()                                                           {}
 func (taker) Closed(error)                                                    {}

@@ -3,13 +3,13 @@ import { equal, ok, rejects, sleep } from '../harness.mjs';
 export const connecting = {
   async 'connect'(t) {
     const client = await t.connected({ data: { reply: { hello: 'you' }, info: { name: 'Ann' } } });
-    equal(client.hello.transport, 'websocket', 'transport');
+    equal(client.hello.transport, t.env.door, 'transport');
     equal(client.hello.data, { hello: 'you' }, 'data of the connect reply');
     ok(client.hello.client.length > 0, 'a client id');
     const { data } = await client.rpc('whoami', {});
     equal(
       data,
-      { user: t.user, client: client.hello.client, transport: 'websocket', state: t.user, info: { name: 'Ann' } },
+      { user: t.user, client: client.hello.client, transport: t.env.door, state: t.user, info: { name: 'Ann' } },
       'what the server knows',
     );
   },

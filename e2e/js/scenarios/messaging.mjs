@@ -91,7 +91,10 @@ export const messaging = {
     const [one, two] = await Promise.all(subs.map((sub) => sub.seen.data(100)));
     equal(one, two, 'order');
     for (const who of [0, 1]) {
-      equal(one.filter((d) => d[0] === who).map((d) => d[1]), numbers(1, 50), `those of client ${who}`);
+      const own = one.filter((d) => d[0] === who).map((d) => d[1]);
+      // Requests that a client makes at once may overtake each other on their way.
+      if (t.env.door !== 'websocket') own.sort((a, b) => a - b);
+      equal(own, numbers(1, 50), `those of client ${who}`);
     }
   },
 

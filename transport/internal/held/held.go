@@ -1,0 +1,256 @@
+// Package held keeps an HTTP response open and writes frames into it: what HTTP streaming and server-sent events have in
+// common (spec 8.2, 8.3, 8.5, 8.6).
+package held
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fanfare-go/fanfare/transport"
+)
+
+// Stream is how the responses of one door look.
+type Stream struct {
+	Info         transport.Info
+	ContentType  string        // of the response; empty for none
+	Prelude      string        // what comes before everything else
+	WriteTimeout time.Duration // of each write
+}
+
+// Serve answers a request with a connection, and returns when that has ended. first is the peer's first frame.
+func (s Stream) Serve(w http.ResponseWriter, r *http.Request, a transport.Acceptor, first []byte) {
+	if err := flushes(w); err != nil {
+		a.Report(r, s.Info.Name, err)
+		http.Error(w, err.Error(), http.StatusNotImplemented)
+		return
+	}
+	c := &conn{info: s.Info, w: w, rc: http.NewResponseController(w), timeout: s.WriteTimeout, done: make(chan struct{})}
+	// The server's timeouts are meant for requests that end; with the one for reading over, the request's context ends.
+	_ = c.rc.SetReadDeadline(time.Time{})
+	session, err := a.Accept(r, c)
+	if err != nil {
+		if errors.Is(err, transport.ErrUnavailable) {
+			http.Error(w, "shutting down", http.StatusServiceUnavailable)
+			return
+		}
+		a.Report(r, s.Info.Name, err)
+		http.Error(w, "internal server error", http.StatusInternalServerError)
+		return
+	}
+	var cause error
+	defer func() { // also when the session panics, which is net/http's to report
+		c.finish()
+		session.Closed(cause)
+	}()
+	if cause = c.begin(r, s); cause == nil {
+		cause = c.run(r, session, first)
+	}
+}
+
+// conn is a response that is held open. Its handler's goroutine waits until it is over; whoever writes holds mu, at most for
+// the write timeout.
+type conn struct {
+	info    transport.Info
+	rc      *http.ResponseController
+	timeout time.Duration
+	done    chan struct{} // closed by Close
+
+	closing sync.Once
+
+	returning sync.Mutex // held for single calls; guards returned
+	returned  bool       // the handler is about to return
+
+	mu      sync.Mutex // guards below
+	w       http.ResponseWriter
+	over    bool  // nothing may be written any more
+	dropped bool  // without the end of the body
+	broken  error // why nothing can be written any more
+}
+
+var _ transport.Conn = (*conn)(nil)
+
+// Info implements [transport.Conn].
+func (c *conn) Info() transport.Info { return c.info }
+
+// begin sends the header, and what comes first.
+func (c *conn) begin(r *http.Request, s Stream) error {
+	h := c.w.Header()
+	if s.ContentType != "" {
+		h.Set("Content-Type", s.ContentType)
+	}
+	h.Set("Cache-Control", "private, no-cache, no-store, must-revalidate, max-age=0")
+	h.Set("Pragma", "no-cache")
+	h.Set("X-Accel-Buffering", "no") // nginx
+	if r.ProtoMajor == 1 {
+		h.Set("Connection", "close") // its deadlines would be the next request's
+	}
+	c.w.WriteHeader(http.StatusOK)
+	return c.Write([]byte(s.Prelude))
+}
+
+// run gives the session its first frame, and waits for an end.
+func (c *conn) run(r *http.Request, session transport.Session, first []byte) error {
+	if err := session.Receive(first); err != nil {
+		<-c.done // the core closes it
+		return nil
+	}
+	select {
+	case <-c.done:
+		return nil
+	case <-r.Context().Done():
+	}
+	if err := context.Cause(r.Context()); !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%s: %w", c.info.Name, err)
+	}
+	return nil // the peer has left: there is no other way to do that
+}
+
+// Write implements [transport.Conn].
+func (c *conn) Write(frames []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.over:
+		return net.ErrClosed
+	case c.broken != nil:
+		return c.broken
+	}
+	// A server whose connections know no deadlines, as in tests, is left to its own.
+	if err := c.deadline(time.Now().Add(c.timeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return c.fail(err)
+	}
+	if len(frames) > 0 {
+		if _, err := c.w.Write(frames); err != nil {
+			return c.fail(err)
+		}
+	}
+	if err := c.rc.Flush(); err != nil {
+		return c.fail(err)
+	}
+	return nil
+}
+
+func (c *conn) fail(err error) error {
+	c.broken = fmt.Errorf("%s: write: %w", c.info.Name, err)
+	return c.broken
+}
+
+// Close implements [transport.Conn]. Code and reason have been written, as a push (see [transport.Info.ClosePush]).
+func (c *conn) Close(code uint32, _ string) error {
+	if code == 0 {
+		_ = c.deadline(time.Now()) // for a write that is under way, and holds mu
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	c.dropped = c.dropped || code == 0
+	c.closing.Do(func() { close(c.done) })
+	return nil
+}
+
+// deadline bounds the write that is under way, and the next ones, until another is set. It does nothing once the response is
+// the server's again.
+func (c *conn) deadline(t time.Time) error {
+	c.returning.Lock()
+	defer c.returning.Unlock()
+	if c.returned {
+		return nil
+	}
+	return c.rc.SetWriteDeadline(t)
+}
+
+// finish lets go of the response, which is the server's again when the handler returns.
+func (c *conn) finish() {
+	c.closing.Do(func() { close(c.done) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	end := time.Now() // of the body
+	if c.broken == nil && !c.dropped {
+		end = end.Add(c.timeout)
+	}
+	_ = c.deadline(end)
+	c.returning.Lock()
+	defer c.returning.Unlock()
+	c.returned = true
+}
+
+// flushes says whether a response can be sent bit by bit. Middleware that wraps the writer and hides this is the commonest
+// reason why streams do not work, so the error names the wrapper's type.
+func flushes(w http.ResponseWriter) error {
+	for {
+		switch v := w.(type) {
+		case interface{ FlushError() error }, http.Flusher:
+			return nil
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = v.Unwrap()
+		default:
+			return fmt.Errorf("%T has neither a Flush nor an Unwrap method, so the response would be held back: "+
+				"middleware hides it", w)
+		}
+	}
+}
+
+// ReadBody reads a body of at most limit bytes. If it fails it has answered the request.
+func ReadBody(w http.ResponseWriter, r *http.Request, limit int) (body []byte, ok bool) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
+	switch tooLarge := (*http.MaxBytesError)(nil); {
+	case err == nil:
+		return body, true
+	case errors.As(err, &tooLarge):
+		http.Error(w, fmt.Sprintf("body of more than %d bytes", limit), http.StatusRequestEntityTooLarge)
+	default:
+		http.Error(w, "body cannot be read", http.StatusBadRequest)
+	}
+	return nil, false
+}
+
+// Admit answers requests that are none of a door's: of a foreign origin, with another method, preflights, and all while the
+// node shuts down. It adds the headers that let pages of other origins read the answer (spec 8.5).
+func Admit(w http.ResponseWriter, r *http.Request, a transport.Acceptor, methods string) bool {
+	if !a.CheckOrigin(r) {
+		http.Error(w, "origin not allowed", http.StatusForbidden)
+		return false
+	}
+	h := w.Header()
+	h.Add("Vary", "Origin")
+	if origin := r.Header.Get("Origin"); origin != "" {
+		h.Set("Access-Control-Allow-Origin", origin)
+		h.Set("Access-Control-Allow-Credentials", "true")
+	}
+	if r.Method == http.MethodOptions {
+		if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
+			h.Set("Access-Control-Allow-Headers", asked)
+		}
+		h.Set("Access-Control-Allow-Methods", methods+", OPTIONS")
+		h.Set("Access-Control-Max-Age", "300")
+		w.WriteHeader(http.StatusNoContent)
+		return false
+	}
+	if !allows(methods, r.Method) {
+		h.Set("Allow", methods+", OPTIONS")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return false
+	}
+	if err := a.Ready(); err != nil {
+		http.Error(w, "shutting down", http.StatusServiceUnavailable)
+		return false
+	}
+	return true
+}
+
+func allows(methods, method string) bool {
+	for m := range strings.SplitSeq(methods, ", ") {
+		if m == method {
+			return true
+		}
+	}
+	return false
+}
