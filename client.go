@@ -41,7 +41,7 @@ type Client struct {
 
 	recovering sync.Mutex // held while a subscribe reply is made; taken before subscription.mu
 
-	// Owned by the transport's reader.
+	// Owned by whoever calls Receive: the transport's reader, or for emulated connections the goroutine that hands frames over.
 	greeted  bool // the connect command was received
 	poisoned bool // a protocol error was received: nothing behind it is read
 

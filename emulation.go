@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -11,8 +12,12 @@ import (
 	"github.com/fanfare-go/fanfare/transport"
 )
 
-// maxForwarded bounds what waits for one session beside its command queue, in bytes.
-const maxForwarded = 256 << 10
+const (
+	// maxForwarded bounds what waits for one session beside its command queue, in bytes.
+	maxForwarded = 256 << 10
+	// forwardedOverhead is what a waiting frame counts beside its bytes.
+	forwardedOverhead = 64
+)
 
 // emulated is the session of a connection that gets its commands in requests of their own (spec 8.4). These may come all at
 // once, and at any node: they are taken in the order of their arrival, one by one, and nobody waits for that.
@@ -23,6 +28,7 @@ type emulated struct {
 	waiting [][]byte
 	bytes   int
 	running bool // a goroutine hands them over
+	warned  bool // that it has too many
 }
 
 var _ transport.Session = (*emulated)(nil)
@@ -34,11 +40,17 @@ func (e *emulated) Receive(frame []byte) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.bytes > 0 && e.bytes+len(frame) > maxForwarded {
+	size := len(frame) + forwardedOverhead
+	if e.bytes > 0 && e.bytes+size > maxForwarded {
+		if !e.warned {
+			e.warned = true
+			e.node.log.Warn("commands of an emulated connection are refused: too many are waiting", slog.String("client", e.id),
+				slog.String("user", e.User()))
+		}
 		return transport.ErrBusy
 	}
 	e.waiting = append(e.waiting, bytes.Clone(frame))
-	e.bytes += len(frame)
+	e.bytes += size
 	if !e.running {
 		// Owned by the node: it ends when nothing waits, or with the client.
 		e.running = e.node.goroutines.start(e.handOver)
@@ -57,7 +69,7 @@ func (e *emulated) handOver() {
 		frame := e.waiting[0]
 		e.waiting[0] = nil
 		e.waiting = e.waiting[1:]
-		e.bytes -= len(frame)
+		e.bytes -= len(frame) + forwardedOverhead
 		e.mu.Unlock()
 		_ = e.session.Receive(frame) // an error says that the client is closing: seen above
 	}
@@ -72,14 +84,15 @@ func (e *emulated) Closed(err error) {
 	e.session.Closed(err)
 }
 
-// Forward implements [transport.Acceptor].
+// Forward implements [transport.Acceptor]. Brokers do not know which nodes there are: with one that serves several, no node is
+// unknown if its name could be one.
 func (a acceptor) Forward(ctx context.Context, node, session string, frame []byte) error {
 	n := a.n
 	if node == n.id {
 		return n.receive(session, frame)
 	}
 	bus, ok := n.broker.(ControlBus)
-	if !ok || n.ownsBroker {
+	if !ok || n.ownsBroker || !isID(node) { // an empty name would be every node's
 		return transport.ErrUnknownNode
 	}
 	data, err := json.Marshal(controlMessage{Op: opReceive, Session: session, Frame: frame})
@@ -102,9 +115,22 @@ func (n *Node) receive(session string, frame []byte) error {
 	if e == nil {
 		return nil
 	}
-	if err := e.Receive(frame); err == transport.ErrBusy {
-		n.log.Warn("commands of an emulated connection are refused: too many are waiting", slog.String("client", e.id), slog.String("user", e.User()))
+	if err := e.Receive(frame); errors.Is(err, transport.ErrBusy) {
 		return err
 	}
 	return nil
+}
+
+// receiveForwarded is receive for what another node has accepted already: commands that cannot be taken must not be lost
+// without a word, so the client has to come back.
+func (n *Node) receiveForwarded(session string, frame []byte) {
+	if n.receive(session, frame) == nil {
+		return
+	}
+	n.mu.RLock()
+	e := n.emulated[session]
+	n.mu.RUnlock()
+	if e != nil {
+		e.close(DisconnectTooManyRequests)
+	}
 }

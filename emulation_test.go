@@ -85,7 +85,9 @@ func TestEmulation(t *testing.T) {
 		require.Equal(t, `{"id":101,"rpc":{"data":101}}`, s.next(t))
 	})
 	t.Run("another node is unknown", func(t *testing.T) {
-		require.Equal(t, http.StatusNotFound, (&streamed{base: s.base, node: "restarted", session: s.session}).post(t, echo(1)))
+		for _, name := range []string{"", "restarted", s.session} {
+			require.Equal(t, http.StatusNotFound, (&streamed{base: s.base, node: name, session: s.session}).post(t, echo(1)))
+		}
 	})
 	t.Run("nonsense ends the connection with a push", func(t *testing.T) {
 		bad := stream(t, node.url)
@@ -137,6 +139,7 @@ func TestEmulation_AcrossNodes(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, broker.Close()) })
 	one, two := serve(t, fanfare.Config{Broker: broker}), serve(t, fanfare.Config{Broker: broker})
 	s := stream(t, one.url)
+	require.Equal(t, http.StatusNotFound, (&streamed{base: two.url, session: s.session}).post(t, echo(1)), "no name is not every node's")
 	for id := 2; id < 30; id++ {
 		s.base = []string{one.url, two.url}[id%2]
 		require.Equal(t, http.StatusNoContent, s.post(t, echo(id)))
@@ -148,6 +151,28 @@ func TestEmulation_AcrossNodes(t *testing.T) {
 	for id := 2; id < 30; id++ {
 		require.True(t, seen[fmt.Sprintf(`{"id":%d,"rpc":{"data":%d}}`, id, id)], id)
 	}
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+}
+
+// What another node has accepted and this one cannot take is not lost without a word.
+func TestEmulation_BusyAcrossNodes(t *testing.T) {
+	broker := fanfare.NewMemoryBroker(fanfare.MemoryBrokerConfig{})
+	t.Cleanup(func() { require.NoError(t, broker.Close()) })
+	one, two := serve(t, fanfare.Config{Broker: broker}), serve(t, fanfare.Config{Broker: broker})
+	release := make(chan struct{})
+	defer close(release)
+	one.RPC("hang", func(context.Context, *fanfare.RPCRequest) ([]byte, error) {
+		<-release
+		return nil, nil
+	})
+	s := stream(t, one.url)
+	require.Equal(t, http.StatusNoContent, s.post(t, `{"id":2,"rpc":{"method":"hang"}}`))
+	s.base = two.url
+	large := fmt.Sprintf(`{"id":3,"rpc":{"method":"echo","data":"%s"}}`, strings.Repeat("x", 50_000))
+	for range 20 {
+		require.Equal(t, http.StatusNoContent, s.post(t, large))
+	}
+	require.Equal(t, `{"push":{"disconnect":{"code":3013,"reason":"too many requests"}}}`, s.next(t))
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -114,7 +115,7 @@ func (n *Node) control(data []byte) {
 		return
 	}
 	if m.Op == opReceive {
-		_ = n.receive(m.Session, m.Frame) // refusing is logged, and the client tries again
+		n.receiveForwarded(m.Session, m.Frame)
 		return
 	}
 	user := string(m.User)
@@ -398,4 +399,9 @@ func newID() string {
 	hex.Encode(s[24:], b[10:])
 	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
 	return string(s[:])
+}
+
+// isID reports whether a string looks like what newID returns.
+func isID(s string) bool {
+	return len(s) == 36 && strings.Trim(s, "0123456789abcdef-") == ""
 }

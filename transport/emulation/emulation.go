@@ -34,7 +34,7 @@ func New(o Options) *Transport {
 // Name returns "emulation".
 func (t *Transport) Name() string { return "emulation" }
 
-// Serve forwards the commands of one request.
+// Serve forwards the commands of one request, also while the node shuts down: they may be for another one.
 func (t *Transport) Serve(w http.ResponseWriter, r *http.Request, a transport.Acceptor) {
 	if !held.Admit(w, r, a, http.MethodPost) {
 		return
@@ -63,6 +63,7 @@ func (t *Transport) Serve(w http.ResponseWriter, r *http.Request, a transport.Ac
 		http.Error(w, "unknown node", http.StatusNotFound)
 	case errors.Is(err, transport.ErrBusy):
 		http.Error(w, "too many commands are waiting", http.StatusServiceUnavailable)
+	case r.Context().Err() != nil: // the client has left
 	default:
 		a.Report(r, t.Name(), err)
 		http.Error(w, "the node cannot be reached", http.StatusInternalServerError)

@@ -73,11 +73,12 @@ func TestServe(t *testing.T) {
 			require.Len(t, f.Reports(), map[bool]int{true: 1}[tt.status == 500])
 		})
 	}
-	t.Run("a node that shuts down", func(t *testing.T) {
+	t.Run("a node that shuts down forwards to others", func(t *testing.T) {
 		f := &forwarder{Acceptor: transporttest.NewAcceptor(t)}
 		f.Unready = transport.ErrUnavailable
 		w := httptest.NewRecorder()
-		emulation.New(emulation.Options{}).Serve(w, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{}`)), f)
-		require.Equal(t, http.StatusServiceUnavailable, w.Code)
+		emulation.New(emulation.Options{}).Serve(w, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"session":"s1","node":"n1","data":"{}"}`)), f)
+		require.Equal(t, http.StatusNoContent, w.Code)
+		require.Equal(t, []string{"n1", "s1", "{}"}, f.got)
 	})
 }

@@ -3,8 +3,10 @@
 package sse
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/fanfare-go/fanfare/transport"
@@ -78,9 +80,14 @@ func (t *Transport) first(w http.ResponseWriter, r *http.Request) (frame []byte,
 			return nil, false
 		}
 	} else {
-		frame = []byte(r.URL.Query().Get("cf_connect"))
+		frame = []byte(strings.TrimSuffix(r.URL.Query().Get("cf_connect"), "\n"))
 	}
 	switch {
+	case r.Method == http.MethodGet && r.ContentLength != 0:
+		http.Error(w, "a GET has no body here", http.StatusBadRequest)
+	case r.Method == http.MethodGet && bytes.IndexByte(frame, '\n') >= 0:
+		// Any page can make a browser follow a link, with the user's cookies: it must not do more than to connect.
+		http.Error(w, "cf_connect takes the connect command alone", http.StatusBadRequest)
 	case len(frame) > t.options.MaxBodySize:
 		http.Error(w, "cf_connect is too large", http.StatusRequestURITooLong)
 	case t.uni && len(frame) == 0 && r.Method == http.MethodGet:

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -50,7 +52,8 @@ func (p *peer) Leave() error { return p.Drop() }
 
 func (p *peer) Drop() error {
 	_ = p.conn.Close()
-	return p.response.Body.Close()
+	_ = p.response.Body.Close() // with HTTP/2 it tells of the connection's end
+	return nil
 }
 
 func nextLine(r *bufio.Reader) ([]byte, error) {
@@ -88,6 +91,7 @@ func nextEvent(r *bufio.Reader) ([]byte, error) {
 
 // door is one kind of request, and how its answer is read.
 type door struct {
+	http2       bool
 	transport   func(limit int, write time.Duration) transport.Transport
 	contentType string
 	query       string // with a GET
@@ -109,7 +113,7 @@ func (d door) request(ctx context.Context, target string) (*http.Request, error)
 
 func (d door) dial(_ context.Context, target string, header http.Header) (transporttest.Client, error) {
 	p := &peer{next: d.next}
-	client := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	client := &http.Transport{ForceAttemptHTTP2: d.http2, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 		p.conn = conn
 		return conn, err
@@ -121,6 +125,7 @@ func (d door) dial(_ context.Context, target string, header http.Header) (transp
 	for key, values := range header {
 		r.Header[key] = values
 	}
+	r.Close = !d.http2
 	if p.response, err = client.RoundTrip(r); err != nil {
 		return nil, err
 	}
@@ -145,6 +150,8 @@ func events(limit int, write time.Duration) transport.Transport {
 
 var doors = map[string]door{
 	"http_stream, JSON":     {transport: stream, contentType: "application/json", body: connect, first: connect, next: nextLine},
+	"http_stream, HTTP/2":   {http2: true, transport: stream, body: connect, first: connect, next: nextLine},
+	"sse, HTTP/2":           {http2: true, transport: events, query: "cf_connect=" + url.QueryEscape(connect), first: connect, next: nextEvent},
 	"http_stream, Protobuf": {transport: stream, contentType: "application/octet-stream; x=y", body: "\x02\x08\x01", first: "\x02\x08\x01", next: nextPrefixed},
 	"uni_http_stream": {transport: func(limit int, write time.Duration) transport.Transport {
 		return httpstream.NewUni(httpstream.Options{MaxBodySize: limit, WriteTimeout: write})
@@ -156,12 +163,56 @@ var doors = map[string]door{
 	}, query: "other=1", first: "{}", next: nextEvent},
 }
 
+func serveHTTP2(h http.Handler) *httptest.Server {
+	server := httptest.NewUnstartedServer(h)
+	server.EnableHTTP2 = true
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
+	server.StartTLS()
+	return server
+}
+
+// With HTTP/2 a deadline for writing ends a stream when it comes, whether somebody writes or not.
+func TestDoors_RestForLongerThanAWriteMayTake(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"http_stream, JSON", "http_stream, HTTP/2"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, a, tr := doors[name], transporttest.NewAcceptor(t), stream(1000, 100*time.Millisecond)
+			serve := httptest.NewServer
+			if d.http2 {
+				serve = serveHTTP2
+			}
+			server := serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				require.Equal(t, d.http2, r.ProtoMajor == 2)
+				tr.Serve(w, r, a)
+			}))
+			t.Cleanup(server.Close)
+			p, err := d.dial(t.Context(), server.URL, nil)
+			require.NoError(t, err)
+			defer p.Drop()
+			s := a.Next(t)
+			for range 2 {
+				time.Sleep(300 * time.Millisecond) // real time: the timeouts are those of sockets
+				s.Send(t, []byte(`{"still":"there"}`))
+				m, err := p.Next()
+				require.NoError(t, err)
+				require.Equal(t, `{"still":"there"}`, string(m[0]))
+			}
+		})
+	}
+}
+
 func TestTransport(t *testing.T) {
 	t.Parallel()
 	for name, d := range doors {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			var serve func(http.Handler) *httptest.Server
+			if d.http2 {
+				serve = serveHTTP2
+			}
 			transporttest.Run(t, transporttest.Options{
+				Serve: serve,
 				New: func(_ testing.TB, l transporttest.Limits) transport.Transport {
 					return d.transport(l.MaxFrameSize, l.WriteTimeout)
 				},
@@ -245,6 +296,22 @@ func TestDoors_AnswerWhatIsNoRequestOfTheirs(t *testing.T) {
 			}
 		})
 	}
+	t.Run("sse with more than a link may do", func(t *testing.T) {
+		r := ask(t, doors["sse, GET"], func(r *http.Request) {
+			r.URL.RawQuery = "cf_connect=" + url.QueryEscape(connect+"\n"+`{"id":2,"send":{}}`)
+		})
+		require.Equal(t, http.StatusBadRequest, r.StatusCode)
+	})
+	t.Run("sse by a link on another page", func(t *testing.T) {
+		for site, status := range map[string]int{"cross-site": http.StatusForbidden, "same-site": http.StatusForbidden} {
+			r := ask(t, doors["sse, GET"], func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", site) })
+			require.Equal(t, status, r.StatusCode)
+		}
+	})
+	t.Run("sse with a body", func(t *testing.T) {
+		r := ask(t, doors["sse, GET"], func(r *http.Request) { r.Body, r.ContentLength = body("x"), 1 })
+		require.Equal(t, http.StatusBadRequest, r.StatusCode)
+	})
 	t.Run("sse without a command", func(t *testing.T) {
 		r := ask(t, doors["sse, GET"], func(r *http.Request) { r.URL.RawQuery = "" })
 		require.Equal(t, http.StatusBadRequest, r.StatusCode)
@@ -276,7 +343,7 @@ func TestDoors_OutliveTheServersTimeouts(t *testing.T) {
 	a := transporttest.NewAcceptor(t)
 	tr := stream(1000, time.Second)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tr.Serve(unwrapping{w}, r, a) }))
-	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
+	server.Config.ReadTimeout, server.Config.WriteTimeout = 500*time.Millisecond, 500*time.Millisecond
 	server.Start()
 	t.Cleanup(server.Close)
 	p, err := doors["http_stream, JSON"].dial(t.Context(), server.URL, nil)
@@ -284,7 +351,7 @@ func TestDoors_OutliveTheServersTimeouts(t *testing.T) {
 	defer p.Drop()
 	s := a.Next(t)
 	for range 5 {
-		time.Sleep(40 * time.Millisecond) // real time: the timeouts are those of sockets
+		time.Sleep(200 * time.Millisecond) // real time: the timeouts are those of sockets
 		s.Send(t, []byte(`{"still":"there"}`))
 		m, err := p.Next()
 		require.NoError(t, err)

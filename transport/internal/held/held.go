@@ -26,6 +26,10 @@ type Stream struct {
 
 // Serve answers a request with a connection, and returns when that has ended. first is the peer's first frame.
 func (s Stream) Serve(w http.ResponseWriter, r *http.Request, a transport.Acceptor, first []byte) {
+	if err := a.Ready(); err != nil {
+		http.Error(w, "shutting down", http.StatusServiceUnavailable)
+		return
+	}
 	if err := flushes(w); err != nil {
 		a.Report(r, s.Info.Name, err)
 		http.Error(w, err.Error(), http.StatusNotImplemented)
@@ -34,8 +38,10 @@ func (s Stream) Serve(w http.ResponseWriter, r *http.Request, a transport.Accept
 	c := &conn{info: s.Info, w: w, rc: http.NewResponseController(w), timeout: s.WriteTimeout, done: make(chan struct{})}
 	// The server's timeouts are meant for requests that end; with the one for reading over, the request's context ends.
 	_ = c.rc.SetReadDeadline(time.Time{})
+	c.mu.Lock() // from Accept on others may write: not before the header is out
 	session, err := a.Accept(r, c)
 	if err != nil {
+		c.mu.Unlock()
 		if errors.Is(err, transport.ErrUnavailable) {
 			http.Error(w, "shutting down", http.StatusServiceUnavailable)
 			return
@@ -49,7 +55,9 @@ func (s Stream) Serve(w http.ResponseWriter, r *http.Request, a transport.Accept
 		c.finish()
 		session.Closed(cause)
 	}()
-	if cause = c.begin(r, s); cause == nil {
+	cause = c.begin(r, s)
+	c.mu.Unlock()
+	if cause == nil {
 		cause = c.run(r, session, first)
 	}
 }
@@ -79,7 +87,7 @@ var _ transport.Conn = (*conn)(nil)
 // Info implements [transport.Conn].
 func (c *conn) Info() transport.Info { return c.info }
 
-// begin sends the header, and what comes first.
+// begin sends the header, and what comes first. mu is held.
 func (c *conn) begin(r *http.Request, s Stream) error {
 	h := c.w.Header()
 	if s.ContentType != "" {
@@ -92,7 +100,7 @@ func (c *conn) begin(r *http.Request, s Stream) error {
 		h.Set("Connection", "close") // its deadlines would be the next request's
 	}
 	c.w.WriteHeader(http.StatusOK)
-	return c.Write([]byte(s.Prelude))
+	return c.write([]byte(s.Prelude))
 }
 
 // run gives the session its first frame, and waits for an end.
@@ -116,6 +124,10 @@ func (c *conn) run(r *http.Request, session transport.Session, first []byte) err
 func (c *conn) Write(frames []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.write(frames)
+}
+
+func (c *conn) write(frames []byte) error {
 	switch {
 	case c.over:
 		return net.ErrClosed
@@ -134,6 +146,8 @@ func (c *conn) Write(frames []byte) error {
 	if err := c.rc.Flush(); err != nil {
 		return c.fail(err)
 	}
+	// With HTTP/2 a deadline ends the stream when it comes, whether somebody writes or not.
+	_ = c.deadline(time.Time{})
 	return nil
 }
 
@@ -142,7 +156,8 @@ func (c *conn) fail(err error) error {
 	return c.broken
 }
 
-// Close implements [transport.Conn]. Code and reason have been written, as a push (see [transport.Info.ClosePush]).
+// Close implements [transport.Conn]. Code and reason have been written as a push (see [transport.Info.ClosePush]), unless the
+// peer does not read.
 func (c *conn) Close(code uint32, _ string) error {
 	if code == 0 {
 		_ = c.deadline(time.Now()) // for a write that is under way, and holds mu
@@ -212,10 +227,10 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int) (body []byte, o
 	return nil, false
 }
 
-// Admit answers requests that are none of a door's: of a foreign origin, with another method, preflights, and all while the
-// node shuts down. It adds the headers that let pages of other origins read the answer (spec 8.5).
+// Admit answers requests that are none of a door's: of a foreign origin, with another method, and preflights. It adds the
+// headers that let pages of other origins read the answer (spec 8.5).
 func Admit(w http.ResponseWriter, r *http.Request, a transport.Acceptor, methods string) bool {
-	if !a.CheckOrigin(r) {
+	if !a.CheckOrigin(r) || smuggled(r) {
 		http.Error(w, "origin not allowed", http.StatusForbidden)
 		return false
 	}
@@ -239,11 +254,17 @@ func Admit(w http.ResponseWriter, r *http.Request, a transport.Acceptor, methods
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 		return false
 	}
-	if err := a.Ready(); err != nil {
-		http.Error(w, "shutting down", http.StatusServiceUnavailable)
+	return true
+}
+
+// smuggled reports whether a page of another origin made a request in a way in which browsers do not name the origin: by a
+// link, say. It has the user's cookies all the same.
+func smuggled(r *http.Request) bool {
+	if r.Header.Get("Origin") != "" {
 		return false
 	}
-	return true
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site == "cross-site" || site == "same-site"
 }
 
 func allows(methods, method string) bool {
