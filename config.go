@@ -78,7 +78,7 @@ type Config struct {
 	// its clients, and what Authenticate asks should survive that. Further connects wait for their turn. Default 256.
 	MaxConnecting int
 
-	// MaxFrameSize bounds what a client sends at once, in bytes. Default 64 KiB.
+	// MaxFrameSize bounds what a client sends at once, a WebSocket message or the body of a request, in bytes. Default 64 KiB.
 	MaxFrameSize int
 
 	// MaxHistoryRead bounds the publications of one history reply to a client. Default 300.

@@ -89,7 +89,10 @@ func (e *emulated) Closed(err error) {
 func (a acceptor) Forward(ctx context.Context, node, session string, frame []byte) error {
 	n := a.n
 	if node == n.id {
-		return n.receive(session, frame)
+		if e := n.emulatedSession(session); e != nil && errors.Is(e.Receive(frame), transport.ErrBusy) {
+			return transport.ErrBusy
+		}
+		return nil
 	}
 	bus, ok := n.broker.(ControlBus)
 	if !ok || n.ownsBroker || !isID(node) { // an empty name would be every node's
@@ -107,30 +110,17 @@ func (a acceptor) Forward(ctx context.Context, node, session string, frame []byt
 	return nil
 }
 
-// receive gives a frame to a session of this node, if it is still there.
-func (n *Node) receive(session string, frame []byte) error {
+// emulatedSession returns a session of this node, or nil.
+func (n *Node) emulatedSession(session string) *emulated {
 	n.mu.RLock()
-	e := n.emulated[session]
-	n.mu.RUnlock()
-	if e == nil {
-		return nil
-	}
-	if err := e.Receive(frame); errors.Is(err, transport.ErrBusy) {
-		return err
-	}
-	return nil
+	defer n.mu.RUnlock()
+	return n.emulated[session]
 }
 
-// receiveForwarded is receive for what another node has accepted already: commands that cannot be taken must not be lost
-// without a word, so the client has to come back.
+// receiveForwarded takes what another node has accepted already: commands that cannot be taken must not be lost without a
+// word, so the client has to come back.
 func (n *Node) receiveForwarded(session string, frame []byte) {
-	if n.receive(session, frame) == nil {
-		return
-	}
-	n.mu.RLock()
-	e := n.emulated[session]
-	n.mu.RUnlock()
-	if e != nil {
+	if e := n.emulatedSession(session); e != nil && errors.Is(e.Receive(frame), transport.ErrBusy) {
 		e.close(DisconnectTooManyRequests)
 	}
 }

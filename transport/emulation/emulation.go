@@ -5,7 +5,6 @@ package emulation
 import (
 	"errors"
 	"net/http"
-	"strings"
 
 	"github.com/fanfare-go/fanfare/internal/protocol"
 	"github.com/fanfare-go/fanfare/transport"
@@ -25,10 +24,7 @@ var _ transport.Transport = (*Transport)(nil)
 
 // New returns the endpoint, named "emulation".
 func New(o Options) *Transport {
-	if o.MaxBodySize <= 0 {
-		o.MaxBodySize = 64 << 10
-	}
-	return &Transport{o}
+	return &Transport{Options{MaxBodySize: held.BodySize(o.MaxBodySize)}}
 }
 
 // Name returns "emulation".
@@ -44,7 +40,7 @@ func (t *Transport) Serve(w http.ResponseWriter, r *http.Request, a transport.Ac
 		return
 	}
 	decode := protocol.DecodeJSONEmulation
-	if mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(mediaType) == "application/octet-stream" {
+	if held.IsProtobuf(r) {
 		decode = protocol.DecodeProtobufEmulation
 	}
 	request, err := decode(body)

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/fanfare-go/fanfare/transport"
@@ -39,13 +38,7 @@ func New(o Options) *Transport { return &Transport{options: withDefaults(o)} }
 func NewUni(o Options) *Transport { return &Transport{uni: true, options: withDefaults(o)} }
 
 func withDefaults(o Options) Options {
-	if o.MaxBodySize <= 0 {
-		o.MaxBodySize = 64 << 10
-	}
-	if o.WriteTimeout <= 0 {
-		o.WriteTimeout = time.Second
-	}
-	return o
+	return Options{MaxBodySize: held.BodySize(o.MaxBodySize), WriteTimeout: held.WriteTimeout(o.WriteTimeout)}
 }
 
 // Name returns "http_stream" or "uni_http_stream".
@@ -71,7 +64,7 @@ func (t *Transport) Serve(w http.ResponseWriter, r *http.Request, a transport.Ac
 		return
 	}
 	info := transport.Info{Name: t.Name(), Encoding: transport.JSON, Framing: lines{}, Unidirectional: t.uni, Emulated: !t.uni, ClosePush: true}
-	if mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); !t.uni && strings.TrimSpace(mediaType) == "application/octet-stream" {
+	if !t.uni && held.IsProtobuf(r) {
 		info.Encoding, info.Framing = transport.Protobuf, prefixed{}
 	}
 	held.Stream{Info: info, WriteTimeout: t.options.WriteTimeout}.Serve(w, r, a, body)

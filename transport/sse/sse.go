@@ -38,13 +38,7 @@ func New(o Options) *Transport { return &Transport{options: withDefaults(o)} }
 func NewUni(o Options) *Transport { return &Transport{uni: true, options: withDefaults(o)} }
 
 func withDefaults(o Options) Options {
-	if o.MaxBodySize <= 0 {
-		o.MaxBodySize = 64 << 10
-	}
-	if o.WriteTimeout <= 0 {
-		o.WriteTimeout = time.Second
-	}
-	return o
+	return Options{MaxBodySize: held.BodySize(o.MaxBodySize), WriteTimeout: held.WriteTimeout(o.WriteTimeout)}
 }
 
 // Name returns "sse" or "uni_sse".

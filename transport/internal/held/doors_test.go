@@ -171,6 +171,18 @@ func serveHTTP2(h http.Handler) *httptest.Server {
 	return server
 }
 
+// requireThere sends a message to the peer some times, with pauses in real time: the timeouts are those of sockets.
+func requireThere(t *testing.T, s *transporttest.Session, p transporttest.Client, times int, pause time.Duration) {
+	t.Helper()
+	for range times {
+		time.Sleep(pause)
+		s.Send(t, []byte(`{"still":"there"}`))
+		m, err := p.Next()
+		require.NoError(t, err)
+		require.Equal(t, `{"still":"there"}`, string(m[0]))
+	}
+}
+
 // With HTTP/2 a deadline for writing ends a stream when it comes, whether somebody writes or not.
 func TestDoors_RestForLongerThanAWriteMayTake(t *testing.T) {
 	t.Parallel()
@@ -191,13 +203,7 @@ func TestDoors_RestForLongerThanAWriteMayTake(t *testing.T) {
 			require.NoError(t, err)
 			defer p.Drop()
 			s := a.Next(t)
-			for range 2 {
-				time.Sleep(300 * time.Millisecond) // real time: the timeouts are those of sockets
-				s.Send(t, []byte(`{"still":"there"}`))
-				m, err := p.Next()
-				require.NoError(t, err)
-				require.Equal(t, `{"still":"there"}`, string(m[0]))
-			}
+			requireThere(t, s, p, 2, 300*time.Millisecond)
 		})
 	}
 }
@@ -337,6 +343,21 @@ func TestDoors_NameTheWriterThatHoldsBack(t *testing.T) {
 	require.ErrorContains(t, a.Reports()[0], "held_test.hiding")
 }
 
+// panicking is a writer whose connection is aborted under it, as a reverse proxy does.
+type panicking struct{ *httptest.ResponseRecorder }
+
+func (panicking) WriteHeader(int) { panic(http.ErrAbortHandler) }
+
+func TestDoors_CloseTheSessionWhenTheWriterPanics(t *testing.T) {
+	t.Parallel()
+	a := transporttest.NewAcceptor(t) // fails the test unless the session gets its Closed
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(connect))
+	require.PanicsWithValue(t, http.ErrAbortHandler, func() {
+		stream(100, time.Second).Serve(panicking{httptest.NewRecorder()}, r, a)
+	})
+	require.NoError(t, a.Next(t).Ended(t))
+}
+
 // The timeouts of a server are meant for requests that end.
 func TestDoors_OutliveTheServersTimeouts(t *testing.T) {
 	t.Parallel()
@@ -350,11 +371,5 @@ func TestDoors_OutliveTheServersTimeouts(t *testing.T) {
 	require.NoError(t, err)
 	defer p.Drop()
 	s := a.Next(t)
-	for range 5 {
-		time.Sleep(200 * time.Millisecond) // real time: the timeouts are those of sockets
-		s.Send(t, []byte(`{"still":"there"}`))
-		m, err := p.Next()
-		require.NoError(t, err)
-		require.Equal(t, `{"still":"there"}`, string(m[0]))
-	}
+	requireThere(t, s, p, 5, 200*time.Millisecond)
 }

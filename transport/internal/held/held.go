@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,27 +39,24 @@ func (s Stream) Serve(w http.ResponseWriter, r *http.Request, a transport.Accept
 	c := &conn{info: s.Info, w: w, rc: http.NewResponseController(w), timeout: s.WriteTimeout, done: make(chan struct{})}
 	// The server's timeouts are meant for requests that end; with the one for reading over, the request's context ends.
 	_ = c.rc.SetReadDeadline(time.Time{})
-	c.mu.Lock() // from Accept on others may write: not before the header is out
-	session, err := a.Accept(r, c)
-	if err != nil {
-		c.mu.Unlock()
-		if errors.Is(err, transport.ErrUnavailable) {
-			http.Error(w, "shutting down", http.StatusServiceUnavailable)
-			return
+	var session transport.Session
+	var cause error
+	defer func() { // also when the session or the writer panics, which is net/http's to report
+		if session != nil {
+			c.finish()
+			session.Closed(cause)
 		}
+	}()
+	switch err := c.open(s, r, a, &session); {
+	case session != nil && err == nil:
+		cause = c.run(r, session, first)
+	case session != nil:
+		cause = err
+	case errors.Is(err, transport.ErrUnavailable):
+		http.Error(w, "shutting down", http.StatusServiceUnavailable)
+	default:
 		a.Report(r, s.Info.Name, err)
 		http.Error(w, "internal server error", http.StatusInternalServerError)
-		return
-	}
-	var cause error
-	defer func() { // also when the session panics, which is net/http's to report
-		c.finish()
-		session.Closed(cause)
-	}()
-	cause = c.begin(r, s)
-	c.mu.Unlock()
-	if cause == nil {
-		cause = c.run(r, session, first)
 	}
 }
 
@@ -87,8 +85,15 @@ var _ transport.Conn = (*conn)(nil)
 // Info implements [transport.Conn].
 func (c *conn) Info() transport.Info { return c.info }
 
-// begin sends the header, and what comes first. mu is held.
-func (c *conn) begin(r *http.Request, s Stream) error {
+// open introduces the connection to the core, and sends the header and what comes first. From Accept on others may write, so
+// they wait for that. There is a session if the error is one of writing.
+func (c *conn) open(s Stream, r *http.Request, a transport.Acceptor, session *transport.Session) (err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if *session, err = a.Accept(r, c); err != nil {
+		*session = nil
+		return err
+	}
 	h := c.w.Header()
 	if s.ContentType != "" {
 		h.Set("Content-Type", s.ContentType)
@@ -249,7 +254,7 @@ func Admit(w http.ResponseWriter, r *http.Request, a transport.Acceptor, methods
 		w.WriteHeader(http.StatusNoContent)
 		return false
 	}
-	if !allows(methods, r.Method) {
+	if !slices.Contains(strings.Split(methods, ", "), r.Method) {
 		h.Set("Allow", methods+", OPTIONS")
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 		return false
@@ -267,11 +272,30 @@ func smuggled(r *http.Request) bool {
 	return site == "cross-site" || site == "same-site"
 }
 
-func allows(methods, method string) bool {
-	for m := range strings.SplitSeq(methods, ", ") {
-		if m == method {
-			return true
-		}
+// Defaults of the doors' options.
+const (
+	defaultBodySize     = 64 << 10
+	defaultWriteTimeout = time.Second
+)
+
+// BodySize is an option, or its default of 64 KiB.
+func BodySize(option int) int {
+	if option <= 0 {
+		return defaultBodySize
 	}
-	return false
+	return option
+}
+
+// WriteTimeout is an option, or its default of one second.
+func WriteTimeout(option time.Duration) time.Duration {
+	if option <= 0 {
+		return defaultWriteTimeout
+	}
+	return option
+}
+
+// IsProtobuf reports whether the body of a request is Protobuf: all others are JSON (spec 8.2, 8.4).
+func IsProtobuf(r *http.Request) bool {
+	mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return strings.TrimSpace(mediaType) == "application/octet-stream"
 }
