@@ -173,8 +173,8 @@ func (w *worker) awaitRoom(ctx context.Context, stop <-chan struct{}) error {
 	return w.awaitSpace(ctx, stop, w.taken)
 }
 
-// awaitDelivered returns when what is in the inboxes or being delivered is not too much, or [ErrClosed] when stop is closed.
-func (w *worker) awaitDelivered(ctx context.Context, stop <-chan struct{}) error {
+// awaitCaughtUp returns when what is in the inboxes or being delivered is not too much, or [ErrClosed] when stop is closed.
+func (w *worker) awaitCaughtUp(ctx context.Context, stop <-chan struct{}) error {
 	return w.awaitSpace(ctx, stop, func() int { return int(w.bytes.Load()) })
 }
 

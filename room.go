@@ -204,10 +204,10 @@ func (r *room) servedBy(workers []*worker) []*worker {
 	return workers
 }
 
-// awaitDelivered returns when the workers have not too much of what was posted.
-func (r *room) awaitDelivered(ctx context.Context) error {
+// awaitWorkers returns when the workers have not too much left of what was posted.
+func (r *room) awaitWorkers(ctx context.Context) error {
 	for _, w := range r.servedBy(nil) {
-		if err := w.awaitDelivered(ctx, r.node.ctx.Done()); err != nil {
+		if err := w.awaitCaughtUp(ctx, r.node.ctx.Done()); err != nil {
 			return err
 		}
 	}
@@ -413,7 +413,7 @@ func (r *room) readAfter(top Position) (HistoryResult, error) {
 	for attempt := 1; ; attempt++ {
 		ctx, cancel := context.WithTimeout(n.ctx, n.config.HookTimeout)
 		var result HistoryResult
-		err := r.awaitDelivered(ctx)
+		err := r.awaitWorkers(ctx)
 		if err == nil {
 			result, err = n.broker.History(ctx, r.channel, HistoryQuery{Since: &top, Limit: repairPage})
 		}
