@@ -186,7 +186,7 @@ func (s *server) declare(n *fanfare.Node) {
 		"force:{id}":   {Public: true, Presence: true, ForceJoinLeave: true},
 		"members:{id}": {Public: true, AllowPublish: fanfare.Subscribers},
 		"users:{id}":   {Public: true, AllowPublish: fanfare.Users},
-		"single:{id}":  {Public: true, MaxSubscribers: 1},
+		"single:{id}":  {Public: true, MaxSubscribers: 1, Unsubscribed: s.unsubscribed},
 		"text:{id}":    {Public: true, Payload: fanfare.PayloadText, AllowPublish: fanfare.Anyone},
 		"binary:{id}":  {Public: true, Payload: fanfare.PayloadBinary},
 		"guard:{id}": {

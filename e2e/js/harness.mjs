@@ -175,6 +175,17 @@ export class Scenario {
     return sub;
   }
 
+  /**
+   * unsubscribed ends a subscription and awaits that the server did so, which its app is told. No later call would show it:
+   * over HTTP streams each command is a request of its own, and one may overtake another.
+   */
+  async unsubscribed(sub, user = this.user) {
+    const told = async () => (await this.control('diary', { user })).unsubscribes?.length ?? 0;
+    const before = await told();
+    sub.unsubscribe();
+    await this.eventually(`the end of the subscription to ${sub.channel}`, async () => (await told()) > before);
+  }
+
   /** control asks the server to do something. */
   async control(operation, order = {}) {
     const response = await fetch(`${this.env.base}/control/${operation}`, { method: 'POST', body: JSON.stringify(order) });

@@ -26,8 +26,7 @@ export const presence = {
     equal(clients[bob.hello.client], { user: `${t.user}-bob`, client: bob.hello.client }, 'an entry without info');
     equal(await his.presenceStats(), { numClients: 3, numUsers: 2 }, 'stats');
 
-    his.unsubscribe();
-    await bob.rpc('echo', 0);
+    await t.unsubscribed(his, `${t.user}-bob`);
     equal(await sub.presenceStats(), { numClients: 2, numUsers: 1 }, 'after an unsubscribe');
     second.disconnect();
     await t.eventually('the closed connection leaves', async () => (await sub.presenceStats()).numClients === 1);

@@ -82,8 +82,7 @@ export const subscribing = {
     const sub = await t.subscribed(first, channel);
     const second = await t.connected();
     equal(await refused(t, second, channel), [106, 'limit exceeded'], 'the second');
-    sub.unsubscribe();
-    await first.rpc('echo', 0); // answered after the unsubscribe
+    await t.unsubscribed(sub);
     await t.subscribed(await t.connected(), channel);
   },
 
@@ -101,9 +100,8 @@ export const subscribing = {
     const sub = await t.subscribed(client, t.channel('stream'));
     await t.publish(sub.channel, 1);
     await sub.seen.next('publication');
-    sub.unsubscribe();
+    await t.unsubscribed(sub);
     equal((await sub.seen.next('unsubscribed')).code, 0, 'code');
-    await client.rpc('echo', 0);
     await t.publish(sub.channel, 2);
     equal(await t.control('presence', { channel: sub.channel }), { clients: 0, users: 0 }, 'presence');
     await client.rpc('echo', 0);
