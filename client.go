@@ -99,6 +99,9 @@ func (c *Client) Info() []byte {
 	return nil
 }
 
+// speaks reports whether the peer can answer: to pings, and to the end of a time with a refresh.
+func (c *Client) speaks() bool { return !c.info.Unidirectional && !c.info.Plain }
+
 // Context ends when the connection does.
 func (c *Client) Context() context.Context { return &c.ctx }
 

@@ -99,7 +99,7 @@ func (c *Client) startClock(expireAt time.Time) {
 // endsAt is when the connection is ended for its expiry: the client needs time to refresh, if it is to. client.mu is held.
 func (c *Client) endsAt() wall {
 	at := c.clock.expireAt
-	if at > 0 && c.node.config.Refresh != nil && !c.info.Unidirectional {
+	if at > 0 && c.node.config.Refresh != nil && c.speaks() {
 		at += wall(c.node.config.ExpiryGrace)
 	}
 	return at
@@ -159,7 +159,7 @@ func (c *Client) tick() {
 	ping := due(k.pingAt, now)
 	if ping {
 		k.pingAt = now + moment(c.node.config.PingInterval)
-		if !c.info.Unidirectional || c.info.NativePing {
+		if c.speaks() || c.info.NativePing {
 			k.pongBy = now + moment(c.node.config.PongTimeout)
 		}
 	}

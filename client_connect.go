@@ -255,9 +255,9 @@ func (c *Client) welcomed(id uint32, identity *Identity, group []*opening) error
 	result := &protocol.ConnectResult{Client: c.id, Version: Version, Data: identity.Data}
 	if n.config.PingInterval > 0 && (!c.info.NativePing || c.info.Unidirectional) {
 		result.Ping = uint32(max(1, (n.config.PingInterval+time.Second-1)/time.Second))
-		result.Pong = !c.info.Unidirectional
+		result.Pong = c.speaks()
 	}
-	if !identity.ExpireAt.IsZero() && n.config.Refresh != nil && !c.info.Unidirectional {
+	if !identity.ExpireAt.IsZero() && n.config.Refresh != nil && c.speaks() {
 		result.Expires, result.TTL = true, ttl(identity.ExpireAt)
 	}
 	for _, o := range group {

@@ -87,7 +87,7 @@ type backlog struct {
 // endsAt is when the subscription is ended for its expiry. client.mu is held.
 func (s *subscription) endsAt() wall {
 	at := s.expireAt
-	if at > 0 && !s.server && s.declared.options.SubRefresh != nil {
+	if at > 0 && !s.server && s.declared.options.SubRefresh != nil && s.client.speaks() {
 		at += wall(s.client.node.config.ExpiryGrace)
 	}
 	return at

@@ -204,7 +204,7 @@ func (c *Client) authorize(d *declaration, p params, channel string, req *protoc
 
 // carries refuses a channel whose payload cannot travel on the connection.
 func (c *Client) carries(kind Payload) error {
-	if kind == PayloadBinary && c.info.Encoding == transport.JSON {
+	if kind == PayloadBinary && (c.info.Encoding == transport.JSON || c.info.Plain) {
 		return ErrNotAvailable
 	}
 	return nil
@@ -388,7 +388,7 @@ func (c *Client) subscribeResult(o *opening) *protocol.SubscribeResult {
 	}
 	if !o.reply.ExpireAt.IsZero() {
 		c.setSubscriptionExpiry(s, o.reply.ExpireAt)
-		if !s.server && s.declared.options.SubRefresh != nil {
+		if !s.server && s.declared.options.SubRefresh != nil && c.speaks() {
 			r.Expires, r.TTL = true, ttl(o.reply.ExpireAt)
 		}
 	}

@@ -15,8 +15,8 @@
 //
 //	position, err := node.Publish(ctx, "room:42", []byte(`{"text":"hi"}`))
 //
-// Clients are the published Centrifuge SDKs (npm centrifuge, and those for Go, Swift, Java, Dart and Python), or a few lines
-// of script over the transports uni_websocket and uni_sse.
+// Clients are the published Centrifuge SDKs (npm centrifuge, and those for Go, Swift, Java, Dart and Python); or, without any
+// SDK, the EventSource of a browser at the transport "events", and whatever can make a request at "poll".
 //
 // # Who is it
 //

@@ -9,14 +9,16 @@ import (
 	"github.com/fanfare-go/fanfare/internal/protocol"
 	"github.com/fanfare-go/fanfare/transport"
 	"github.com/fanfare-go/fanfare/transport/emulation"
+	"github.com/fanfare-go/fanfare/transport/events"
 	"github.com/fanfare-go/fanfare/transport/httpstream"
+	"github.com/fanfare-go/fanfare/transport/poll"
 	"github.com/fanfare-go/fanfare/transport/sse"
 	"github.com/fanfare-go/fanfare/transport/websocket"
 )
 
 // ServeHTTP serves every transport under one route: the last element of the path names it, "websocket", "http_stream" or "sse",
 // with "emulation" for the commands of the last two, or, for clients that only listen, "uni_websocket", "uni_http_stream" or
-// "uni_sse". An upgrade request to any other path below the mount point is a WebSocket. What the app's middleware
+// "uni_sse"; and for those that speak no protocol "events" and "poll". An upgrade request to any other path below the mount point is a WebSocket. What the app's middleware
 // put into the request's context reaches [Config.Authenticate].
 func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h, ok := n.handlers[path.Base(r.URL.Path)]; ok {
@@ -49,10 +51,10 @@ func (n *Node) defaultHandlers() map[string]http.Handler {
 		PortableIO: n.config.PortableIO, Encodings: []transport.Encoding{transport.JSON, transport.Protobuf}}
 	handlers := make(map[string]http.Handler)
 	stream := httpstream.Options{MaxBodySize: n.config.MaxFrameSize, WriteTimeout: n.config.WriteTimeout}
-	events := sse.Options(stream)
 	for _, t := range []transport.Transport{
-		websocket.New(o), websocket.NewUni(o), httpstream.New(stream), httpstream.NewUni(stream), sse.New(events), sse.NewUni(events),
-		emulation.New(emulation.Options{MaxBodySize: n.config.MaxFrameSize}),
+		websocket.New(o), websocket.NewUni(o), httpstream.New(stream), httpstream.NewUni(stream),
+		sse.New(sse.Options(stream)), sse.NewUni(sse.Options(stream)), emulation.New(emulation.Options{MaxBodySize: n.config.MaxFrameSize}),
+		events.New(events.Options{WriteTimeout: n.config.WriteTimeout}), poll.New(poll.Options{WriteTimeout: n.config.WriteTimeout}),
 	} {
 		handlers[t.Name()] = n.Handler(t)
 	}

@@ -65,6 +65,9 @@ type Info struct {
 	// NativePing asks for pings made by [Pinger], at the level of the transport, instead of protocol pings. On a
 	// unidirectional connection they are made in addition to the protocol's.
 	NativePing bool
+	// Plain says that the transport speaks the protocol on behalf of a peer that knows nothing of it, as a bidirectional client.
+	// Such a peer takes text only, cannot refresh what expires, and does not answer pings.
+	Plain bool
 	// Framing is the wire form of frames on this connection.
 	Framing Framing
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time" // live
 
 	"github.com/fanfare-go/fanfare" // live
 )
@@ -19,8 +20,9 @@ var page = template.Must(template.New("").Parse(`<!doctype html><meta name="view
 {{else}}<form method="post" action="/login"><input name="user" required autofocus> <button>Log in</button></form>{{end}}
 <ul id="book">{{range .Book}}<li>{{.}}</li>{{end}}</ul>
 <script>
-const socket = new WebSocket(location.origin.replace("http", "ws") + "/realtime/uni_websocket?cf_connect=" + encodeURIComponent('{"subs":{"guestbook":{}}}')) // live
-socket.onmessage = e => { const m = JSON.parse(e.data); if (m.pub) book.append(Object.assign(document.createElement("li"), {textContent: m.pub.data})) } // live
+const live = new EventSource("/realtime/events?channel=guestbook") // live
+live.addEventListener("publication", e => book.append(Object.assign(document.createElement("li"), {textContent: JSON.parse(e.data)}))) // live
+live.addEventListener("gap", () => location.reload()) // live
 </script>`))
 
 func main() {
@@ -31,7 +33,7 @@ func main() {
 	if err != nil {                                                  // live
 		log.Fatal(err) // live
 	} // live
-	node.Channel("guestbook", fanfare.ChannelOptions{Public: true}) // live
+	node.Channel("guestbook", fanfare.ChannelOptions{Public: true, History: fanfare.History{Size: 100, TTL: time.Hour}}) // live
 
 	mux := http.NewServeMux()
 	mux.Handle("/realtime/", node) // live

@@ -4,7 +4,6 @@
 package httpstream
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -63,33 +62,9 @@ func (t *Transport) Serve(w http.ResponseWriter, r *http.Request, a transport.Ac
 		http.Error(w, "the body must be a connect request in JSON, {} at least", http.StatusBadRequest)
 		return
 	}
-	info := transport.Info{Name: t.Name(), Encoding: transport.JSON, Framing: lines{}, Unidirectional: t.uni, Emulated: !t.uni, ClosePush: true}
+	info := transport.Info{Name: t.Name(), Encoding: transport.JSON, Framing: held.Lines{}, Unidirectional: t.uni, Emulated: !t.uni, ClosePush: true}
 	if !t.uni && held.IsProtobuf(r) {
-		info.Encoding, info.Framing = transport.Protobuf, prefixed{}
+		info.Encoding, info.Framing = transport.Protobuf, held.Prefixed{}
 	}
 	held.Stream{Info: info, WriteTimeout: t.options.WriteTimeout}.Serve(w, r, a, body)
-}
-
-// lines ends each message in JSON with a line feed (spec 2.2).
-type lines struct{}
-
-// prefixed puts the length before each message in Protobuf (spec 2.3).
-type prefixed struct{}
-
-var _, _ transport.Framing = lines{}, prefixed{}
-
-// AppendFrame implements [transport.Framing].
-func (lines) AppendFrame(dst []byte, messages ...[]byte) []byte {
-	for _, m := range messages {
-		dst = append(append(dst, m...), '\n')
-	}
-	return dst
-}
-
-// AppendFrame implements [transport.Framing].
-func (prefixed) AppendFrame(dst []byte, messages ...[]byte) []byte {
-	for _, m := range messages {
-		dst = append(binary.AppendUvarint(dst, uint64(len(m))), m...)
-	}
-	return dst
 }

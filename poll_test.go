@@ -1,0 +1,158 @@
+package fanfare_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanfare-go/fanfare"
+)
+
+func TestPoll(t *testing.T) {
+	t.Parallel()
+	a := plain(t)
+	const query = "channel=room:1&channel=html:1"
+	requirePublish(t, a.Node, "room:1", `"before"`)
+	first, told := a.poll(t, query) // nothing can have been missed, so it does not wait
+	require.Empty(t, told)
+	require.NotNil(t, first.Events, "a list")
+
+	t.Run("at once, if something was missed", func(t *testing.T) {
+		requirePublish(t, a.Node, "room:1", "{\n \"a\": \"<1>\" }")
+		requirePublish(t, a.Node, "html:1", "<tr>\n</tr>")
+		next, told := a.poll(t, after(first.Cursor, query+"&wait=1h"))
+		require.ElementsMatch(t, []string{`publication room:1 { "a": "<1>" }`, `publication html:1 "<tr>\n</tr>"`}, told)
+		_, told = a.poll(t, after(next.Cursor, query+"&wait=0"))
+		require.Empty(t, told)
+		first = next
+	})
+	t.Run("or as soon as something comes", func(t *testing.T) {
+		publishing := make(chan struct{})
+		go func() { // owned by the test: waited for below
+			defer close(publishing)
+			eventually(t, func() bool { return a.Residue().Clients > 0 }, "nobody came", func() any { return nil })
+			_, err := a.Publish(t.Context(), "html:1", []byte("now"), fanfare.WithTags(map[string]string{"k": "v"}))
+			require.NoError(t, err)
+		}()
+		next, told := a.poll(t, after(first.Cursor, query+"&wait=1m"))
+		<-publishing
+		require.Equal(t, []string{`publication html:1 "now"`}, told)
+		require.Equal(t, map[string]string{"k": "v"}, next.Events[0].Tags)
+		first = next
+	})
+	t.Run("or when the time is over, with the same cursor", func(t *testing.T) {
+		for _, wait := range []string{"50ms", "0.05"} {
+			next, told := a.poll(t, after(first.Cursor, query+"&wait="+wait))
+			require.Empty(t, told)
+			require.Equal(t, first.Cursor, next.Cursor)
+		}
+	})
+	t.Run("a gap is told, once", func(t *testing.T) {
+		for i := range 20 {
+			requirePublish(t, a.Node, "room:1", strconv.Itoa(i))
+		}
+		next, told := a.poll(t, after(first.Cursor, query))
+		require.Equal(t, []string{"gap room:1"}, told)
+		_, told = a.poll(t, after(next.Cursor, query+"&wait=0"))
+		require.Empty(t, told)
+	})
+	t.Run("who has published", func(t *testing.T) {
+		start, _ := a.poll(t, "channel=room:9")
+		c := dialed{Conn: dialWebSocket(t, a.url+"/websocket?user=ann", nil).Conn}
+		require.Contains(t, c.exchange(t, `{"id":1,"connect":{}}`), `"connect"`)
+		require.Contains(t, c.exchange(t, `{"id":2,"publish":{"channel":"room:9","data":1}}`), `103`)
+		join, _ := a.poll(t, after(start.Cursor, "channel=room:9&join_leave=1&wait=10s&user=bob"))
+		require.Equal(t, []string{"join", "room:9", "bob"}, []string{join.Events[0].Type, join.Events[0].Channel, join.Events[0].Info.User})
+	})
+	a.requireNobody(t)
+}
+
+// What one answer does not hold comes with the next ones.
+func TestPoll_AnswersAreBounded(t *testing.T) {
+	t.Parallel()
+	a := plain(t)
+	query := strings.TrimPrefix(manyChannels(20), "&") + "&wait=0"
+	cursor, _ := a.poll(t, query)
+	large := strings.Repeat("x", 100_000)
+	for i := range 20 {
+		for n := range 4 {
+			requirePublish(t, a.Node, fmt.Sprintf("room:%d", i), fmt.Sprintf(`"%d %s"`, n, large))
+		}
+	}
+	got := make(map[string]int)
+	answers := 0
+	for total := 0; total < 80; answers++ {
+		next, _ := a.poll(t, after(cursor.Cursor, query))
+		require.NotEmpty(t, next.Events)
+		size := 0
+		for _, e := range next.Events {
+			require.Equal(t, "publication", e.Type)
+			require.Contains(t, string(e.Data[:3]), strconv.Itoa(got[e.Channel]), "in order, in %s", e.Channel)
+			got[e.Channel]++
+			total++
+			size += len(e.Data)
+		}
+		require.Less(t, size, 1<<20+200_000)
+		cursor = next
+	}
+	require.Greater(t, answers, 5)
+	_, told := a.poll(t, after(cursor.Cursor, query))
+	require.Empty(t, told)
+}
+
+func TestPoll_WhoGivesUpLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	a := plain(t)
+	ended := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer close(ended)
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, a.url+"/poll?channel=room:1&wait=1m", nil)
+		if err == nil {
+			_, err = (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
+		}
+		if err == nil {
+			t.Error("answered")
+		}
+	}()
+	eventually(t, func() bool { return a.Residue().Clients > 0 }, "nobody came", func() any { return nil })
+	cancel()
+	<-ended
+	a.requireNobody(t)
+}
+
+// A node that shuts down answers those who wait, who then ask another one.
+func TestPoll_ShutdownAnswers(t *testing.T) {
+	t.Parallel()
+	a := plain(t)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		eventually(t, func() bool { return a.Residue().Rooms > 0 }, "nobody came", func() any { return nil })
+		if err := a.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	_, told := a.poll(t, "channel=room:1&wait=1m")
+	<-ended
+	require.Equal(t, []string{"disconnect"}, told)
+}
+
+func TestPoll_OutlivesTheServersTimeouts(t *testing.T) {
+	t.Parallel()
+	a := plain(t)
+	s := httptest.NewUnstartedServer(a.Node)
+	s.Config.ReadTimeout, s.Config.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond
+	s.Start()
+	t.Cleanup(s.Close)
+	slow := &plainApp{a.watched, s.URL}
+	_, told := slow.poll(t, "channel=room:1&wait=500ms")
+	require.Empty(t, told)
+}

@@ -1,0 +1,250 @@
+// Package events is the door of plain EventSource, without any SDK: a page names its channels in the URL, and gets what is
+// published as events that it can read by itself.
+//
+//	GET …/events?channel=room:1&channel=news
+//
+//	event: publication
+//	id: AQx3…
+//	data: {"text":"hi"}
+//
+// The data of a publication is its payload as it is, each line of it a data line. The id holds the positions in all channels of
+// the stream: a browser that comes back sends it as Last-Event-ID, anybody else as the query parameter "cursor", and gets what it
+// missed. Where that is no longer to be had, an event "gap" says so, with the channel as JSON: {"channel":"room:1"}.
+//
+// Other types are "ready" (everything missed has been said), "join" and "leave" (asked for by join_leave=true; the data is JSON:
+// channel, user, client, conn_info, chan_info), "message" (sent to this connection, outside of channels), "unsubscribe"
+// (channel, code, reason) and "disconnect" (code, reason). With event=channel publications have the name of their channel as
+// their type, which tells several channels apart, and suits htmx's sse-swap.
+//
+// Before the stream begins, the app's login and every subscription have been asked. Refusals are answered with a status, after
+// which browsers do not come back: 400 (nothing asked, a malformed cursor), 401, 403, 404 (unknown channel), 406 (a channel of
+// bytes that are not text), 429 (too many channels, or subscribers). Trouble that passes is answered with a stream that says when
+// to come again, and ends.
+package events
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fanfare-go/fanfare/internal/protocol"
+	"github.com/fanfare-go/fanfare/transport"
+	"github.com/fanfare-go/fanfare/transport/internal/guest"
+	"github.com/fanfare-go/fanfare/transport/internal/held"
+)
+
+// Options configures a [Transport]. The zero value is ready for use.
+type Options struct {
+	// Retry is how long browsers wait before they come back: between half of it and one and a half, so that they do not all
+	// come at once. Zero or less means 2 s.
+	Retry time.Duration
+
+	// WriteTimeout bounds each write to the peer. Zero or less means one second.
+	WriteTimeout time.Duration
+}
+
+const (
+	defaultRetry = 2 * time.Second
+	// maxWaiting is how much may come for one channel while another is still asked for, in bytes. Then the stream begins, and
+	// it is too late for a status.
+	maxWaiting = 1 << 20
+	// maxKept is the largest buffer that is kept for the next event.
+	maxKept = 4 << 10
+
+	contentType = "text/event-stream; charset=utf-8"
+)
+
+// Transport is the door. It is safe for concurrent use.
+type Transport struct{ options Options }
+
+var _ transport.Transport = (*Transport)(nil)
+
+// New returns the door, named "events".
+func New(o Options) *Transport {
+	o.WriteTimeout = held.WriteTimeout(o.WriteTimeout)
+	if o.Retry <= 0 {
+		o.Retry = defaultRetry
+	}
+	return &Transport{o}
+}
+
+// Name returns "events".
+func (t *Transport) Name() string { return "events" }
+
+// Serve answers a request, and returns when the connection has ended.
+func (t *Transport) Serve(w http.ResponseWriter, r *http.Request, a transport.Acceptor) {
+	if !held.Admit(w, r, a, http.MethodGet) {
+		return
+	}
+	s, request, err := t.parse(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	s.guest = guest.New(request, &protocol.ProtobufPeer{}, s)
+	held.Stream{
+		Info:        transport.Info{Name: t.Name(), Encoding: transport.Protobuf, Framing: held.Prefixed{}, Plain: true, ClosePush: true},
+		ContentType: contentType, Prelude: s.retry, WriteTimeout: t.options.WriteTimeout, Interpreter: s,
+	}.Serve(w, r, a, s.guest.Hello())
+}
+
+func (t *Transport) parse(r *http.Request) (*stream, guest.Request, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, guest.Request{}, errors.New("malformed query")
+	}
+	request, err := guest.ParseRequest(r, query)
+	if err != nil {
+		return nil, guest.Request{}, err
+	}
+	pause := t.options.Retry/2 + rand.N(t.options.Retry)
+	s := &stream{retry: fmt.Sprintf("retry: %d\n\n", pause.Milliseconds())}
+	switch v := query.Get("event"); v {
+	case "", "type":
+	case "channel":
+		s.byChannel = true
+		for _, channel := range request.Channels {
+			if !isType(channel) {
+				return nil, guest.Request{}, fmt.Errorf("with event=channel, %q is no name for an event", channel)
+			}
+		}
+	default:
+		return nil, guest.Request{}, errors.New(`event is neither "type" nor "channel"`)
+	}
+	return s, request, nil
+}
+
+// reserved are the types that mean something else, to the page or to EventSource itself.
+var reserved = []string{guest.Publication, guest.Join, guest.Leave, guest.Gap, guest.Ready, guest.Message, guest.Unsubscribe,
+	guest.Disconnect, "open", "error"}
+
+// isType reports whether a channel's name can be an event's.
+func isType(channel string) bool {
+	return !strings.ContainsAny(channel, "\r\n") && !slices.Contains(reserved, channel)
+}
+
+// stream writes the events of one connection.
+type stream struct {
+	guest     *guest.Guest
+	byChannel bool   // the type of a publication is its channel
+	retry     string // when to come back
+	buf       []byte
+	flushed   bool // buf was handed out
+}
+
+var (
+	_ held.Interpreter = (*stream)(nil)
+	_ guest.Sink       = (*stream)(nil)
+)
+
+// Take implements [held.Interpreter].
+func (s *stream) Take(frames []byte) (out []byte, ask bool, err error) {
+	if s.flushed {
+		s.flushed = false
+		if s.buf = s.buf[:0]; cap(s.buf) > maxKept {
+			s.buf = nil
+		}
+	}
+	if err := s.guest.Take(frames); err != nil {
+		return nil, false, err
+	}
+	ask = s.guest.Asks()
+	if !s.guest.Ready() {
+		if len(s.buf) <= maxWaiting {
+			return nil, ask, nil
+		}
+		s.guest.Commit()
+	}
+	s.flushed = true
+	return s.buf, ask, nil
+}
+
+// Commands implements [held.Interpreter].
+func (s *stream) Commands() (frame []byte, over bool) {
+	return s.guest.Commands(), s.guest.Refusal() != nil
+}
+
+// Refuse implements [held.Interpreter].
+func (s *stream) Refuse(w http.ResponseWriter) {
+	if r := s.guest.Refusal(); r != nil && !r.Temporary {
+		http.Error(w, r.Text, r.Status)
+		return
+	}
+	// Any other status would make the browser give up.
+	held.NoStore(w.Header())
+	w.Header().Set("Content-Type", contentType)
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write([]byte(s.retry))
+}
+
+// Ping implements [guest.Sink]: a comment keeps proxies from giving up, and tells a server of its peer's end.
+func (s *stream) Ping() { s.buf = append(s.buf, ":\n\n"...) }
+
+// Full implements [guest.Sink]: the core takes care of what a stream may hold.
+func (s *stream) Full() bool { return false }
+
+// Event implements [guest.Sink].
+func (s *stream) Event(e *guest.Event) {
+	name := e.Type
+	if e.Type == guest.Publication && s.byChannel && isType(e.Channel) {
+		name = e.Channel
+	}
+	s.buf = append(append(append(s.buf, "event: "...), name...), "\nid: "...)
+	s.buf = append(s.guest.AppendCursor(s.buf), '\n')
+	switch e.Type {
+	case guest.Publication:
+		s.data(e.Publication.Data)
+	case guest.Message:
+		s.data(e.Data)
+	default:
+		s.data(describe(e))
+	}
+	s.buf = append(s.buf, '\n')
+}
+
+// data writes a payload, line by line: of the three kinds of line ends, the peer makes one.
+func (s *stream) data(payload []byte) {
+	for more := true; more; {
+		line := payload
+		i := bytes.IndexAny(payload, "\r\n")
+		if more = i >= 0; more {
+			line = payload[:i]
+			payload = bytes.TrimPrefix(payload[i:], []byte{'\r'})
+			if len(payload) > 0 && payload[0] == '\n' {
+				payload = payload[1:]
+			}
+		}
+		s.buf = append(append(append(s.buf, "data: "...), line...), '\n')
+	}
+}
+
+// description is an event that is no payload.
+type description struct {
+	Channel  string          `json:"channel,omitzero"`
+	User     *string         `json:"user,omitempty"`
+	Client   string          `json:"client,omitzero"`
+	ConnInfo json.RawMessage `json:"conn_info,omitempty"`
+	ChanInfo json.RawMessage `json:"chan_info,omitempty"`
+	Code     uint32          `json:"code,omitzero"`
+	Reason   string          `json:"reason,omitzero"`
+}
+
+func describe(e *guest.Event) []byte {
+	d := description{Channel: e.Channel, Code: e.Code, Reason: e.Reason}
+	if e.Info != nil {
+		d.User, d.Client = &e.Info.User, e.Info.Client
+		d.ConnInfo, d.ChanInfo = json.RawMessage(e.Info.ConnInfo), json.RawMessage(e.Info.ChanInfo)
+	}
+	data, err := json.Marshal(&d)
+	if err != nil { // the core has checked that those are JSON
+		panic(fmt.Errorf("events: %w", err))
+	}
+	return data
+}

@@ -1,0 +1,289 @@
+// Package guest speaks the client protocol for peers that know nothing of it: a plain EventSource, curl. It connects and
+// subscribes for them, keeps their positions, comes back from a gap, and turns what the core says into events.
+package guest
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/fanfare-go/fanfare/internal/cursor"
+	"github.com/fanfare-go/fanfare/internal/protocol"
+)
+
+// Types of events.
+const (
+	Publication = "publication"
+	Join        = "join"
+	Leave       = "leave"
+	Gap         = "gap"         // something is lost between what came before and what comes next in the channel
+	Ready       = "ready"       // everything missed has been said: from here on it is live
+	Message     = "message"     // outside of channels
+	Unsubscribe = "unsubscribe" // the server ended a subscription
+	Disconnect  = "disconnect"  // the server ends the connection
+)
+
+// Event is what happened, as the peer is told.
+type Event struct {
+	Type        string
+	Channel     string
+	Publication *protocol.Publication // of a publication
+	Info        *protocol.ClientInfo  // of a join or leave
+	Data        []byte                // of a message
+	Code        uint32                // of an unsubscribe or disconnect
+	Reason      string
+}
+
+// Sink takes what happens, in order. It may ask the guest for the cursor as of the event.
+type Sink interface {
+	// Event takes an event, which is valid during the call.
+	Event(e *Event)
+	// Ping takes a sign of life.
+	Ping()
+	// Full reports that there is no room for more: from now on the guest keeps its positions, and what comes is for the peer's
+	// next connection.
+	Full() bool
+}
+
+// Codes of the protocol that mean something to a guest.
+const (
+	codeAlreadySubscribed = 105
+	codeResubscribe       = 2500 // from here on an unsubscribe asks to come back (spec 9.2)
+)
+
+// lostEpoch never matches (spec 9.2): with it nothing is recovered, and the peer learns of a gap.
+const lostEpoch = "_"
+
+// connectID is the id of the connect command.
+const connectID = 1
+
+// Guest is one connection's client. It is not safe for concurrent use.
+type Guest struct {
+	request Request
+	peer    protocol.Peer
+	sink    Sink
+
+	lastID    uint32
+	pending   map[uint32]string // subscribes on their way: command to channel
+	connected bool
+	ready     bool
+	committed bool
+	refusal   *Refusal
+	commands  []byte
+	event     Event // being told
+
+	subs      map[string]sub
+	positions positions
+	encoder   cursor.Encoder
+}
+
+// sub is a channel that the peer listens to.
+type sub struct{ server bool } // made by the server
+
+// New returns a guest that asks for what a request names.
+func New(r Request, p protocol.Peer, s Sink) *Guest {
+	return &Guest{request: r, peer: p, sink: s, lastID: connectID, pending: make(map[uint32]string), subs: make(map[string]sub)}
+}
+
+// Hello is the first frame of commands. They come together, so the guest is ready after one round.
+func (g *Guest) Hello() []byte {
+	connect := &protocol.ConnectRequest{}
+	for _, channel := range slices.Sorted(maps.Keys(g.request.since.Named())) {
+		if connect.Subs == nil {
+			connect.Subs = make(map[string]*protocol.SubscribeRequest)
+		}
+		e, _ := g.request.since.Lookup(channel)
+		g.positions.set(e)
+		connect.Subs[channel] = &protocol.SubscribeRequest{Recover: true, Epoch: e.Epoch, Offset: e.Offset}
+	}
+	g.commands = g.peer.AppendCommand(g.commands, &protocol.Command{ID: connectID, Connect: connect})
+	for _, channel := range g.request.Channels {
+		e, known := g.request.since.Lookup(channel)
+		if g.request.lost {
+			e, known = cursor.Entry{Channel: channel, Epoch: lostEpoch}, true
+		}
+		if known { // from the first event on: it may be the last
+			g.positions.set(e)
+		}
+		g.subscribe(channel, e, known)
+	}
+	return g.Commands()
+}
+
+func (g *Guest) subscribe(channel string, since cursor.Entry, recover bool) {
+	g.lastID++
+	g.pending[g.lastID] = channel
+	r := &protocol.SubscribeRequest{Channel: channel, Positioned: true, Recoverable: true, JoinLeave: g.request.JoinLeave, Recover: recover}
+	if recover {
+		r.Epoch, r.Offset = since.Epoch, since.Offset
+	}
+	g.commands = g.peer.AppendCommand(g.commands, &protocol.Command{ID: g.lastID, Subscribe: r})
+}
+
+// Commands returns what the guest has to say since the last call, nil if nothing.
+func (g *Guest) Commands() []byte {
+	frame := g.commands
+	g.commands = nil
+	return frame
+}
+
+// Asks reports whether Commands or Refusal has something.
+func (g *Guest) Asks() bool { return len(g.commands) > 0 || g.refusal != nil }
+
+// Ready reports whether every subscription has begun: until then, the peer may still be refused.
+func (g *Guest) Ready() bool { return g.ready }
+
+// Commit says that the peer can no longer be refused as a whole: it is told what does not begin.
+func (g *Guest) Commit() { g.committed = true }
+
+// Refusal is why the peer gets nothing, or no more; nil while it does.
+func (g *Guest) Refusal() *Refusal { return g.refusal }
+
+// AppendCursor appends the cursor of everything that was taken so far.
+func (g *Guest) AppendCursor(dst []byte) []byte { return g.encoder.Append(dst, g.positions.entries) }
+
+// Take takes frames from the core, and tells the sink.
+func (g *Guest) Take(frames []byte) error {
+	for len(frames) > 0 && g.refusal == nil {
+		m, rest, err := g.peer.NextMessage(frames)
+		if err != nil {
+			return err
+		}
+		g.take(m)
+		frames = rest
+	}
+	return nil
+}
+
+func (g *Guest) take(m *protocol.Incoming) {
+	switch channel, asked := g.pending[m.ID]; {
+	case m.Push != nil:
+		g.push(m.Push)
+	case m.Ping():
+		g.sink.Ping()
+	case m.ID == connectID && m.Error != nil:
+		g.refusal = refused("", m.Error)
+	case m.ID == connectID && m.Connect != nil:
+		g.connected = true
+		for _, channel := range slices.Sorted(maps.Keys(m.Connect.Subs)) {
+			_, named := g.request.since.Named()[channel]
+			g.begin(channel, m.Connect.Subs[channel], true, named)
+		}
+		if len(g.request.Channels) == 0 && len(m.Connect.Subs) == 0 {
+			g.refusal = &Refusal{Status: 400, Text: "no channel: name one as ?channel=…"}
+		}
+		g.settled()
+	case asked:
+		delete(g.pending, m.ID)
+		g.answered(channel, m)
+	}
+}
+
+// answered takes the reply to a subscribe.
+func (g *Guest) answered(channel string, m *protocol.Incoming) {
+	s, begun := g.subs[channel]
+	switch e := m.Error; {
+	case e != nil && e.Code == codeAlreadySubscribed && s.server:
+		// The server has subscribed the client by itself, with what was known of its position.
+	case e != nil && (!g.ready && !g.committed || e.Temporary):
+		g.refusal = refused(channel, e)
+		return
+	case e != nil: // the app has changed its mind since
+		g.drop(channel)
+		g.tell(Event{Type: Unsubscribe, Channel: channel, Code: e.Code, Reason: e.Message})
+	case m.Subscribe != nil && !begun:
+		_, known := g.request.since.Lookup(channel)
+		g.begin(channel, m.Subscribe, false, known || g.request.lost)
+	case m.Subscribe != nil: // it is back from a gap
+		g.begin(channel, m.Subscribe, false, true)
+	}
+	g.settled()
+}
+
+// settled looks whether the guest has come to be ready.
+func (g *Guest) settled() {
+	if g.ready || !g.connected || len(g.pending) > 0 || g.refusal != nil {
+		return
+	}
+	g.ready = true
+	g.tell(Event{Type: Ready})
+}
+
+// begin begins or goes on with a subscription. resumed says that the peer had been told of a position.
+func (g *Guest) begin(channel string, r *protocol.SubscribeResult, server, resumed bool) {
+	g.subs[channel] = sub{server}
+	if r.Positioned {
+		g.positions.set(cursor.Entry{Channel: channel, Named: server, Epoch: r.Epoch, Offset: r.Offset})
+	} else {
+		g.positions.remove(channel)
+	}
+	if since, known := g.request.since.Lookup(channel); server && !resumed && known {
+		// The peer asked for it the last time: now the server subscribes it, and was not asked to recover.
+		resumed = since.Epoch != r.Epoch || since.Offset != r.Offset
+	}
+	if resumed && !r.Recovered {
+		g.tell(Event{Type: Gap, Channel: channel})
+	}
+	for _, p := range r.Publications {
+		g.publication(channel, p)
+	}
+}
+
+// drop forgets a subscription and its position.
+func (g *Guest) drop(channel string) {
+	delete(g.subs, channel)
+	g.positions.remove(channel)
+}
+
+func (g *Guest) publication(channel string, p *protocol.Publication) {
+	if g.sink.Full() {
+		return
+	}
+	if at := g.positions.get(channel); at != nil && p.Offset > 0 {
+		at.Offset = p.Offset
+	}
+	g.tell(Event{Type: Publication, Channel: channel, Publication: p})
+}
+
+func (g *Guest) push(p *protocol.Push) {
+	s, begun := g.subs[p.Channel]
+	switch {
+	case p.Disconnect != nil:
+		g.disconnected(p.Disconnect)
+	case p.Message != nil:
+		g.tell(Event{Type: Message, Data: p.Message.Data})
+	case p.Subscribe != nil:
+		g.begin(p.Channel, &protocol.SubscribeResult{Positioned: p.Subscribe.Positioned, Epoch: p.Subscribe.Epoch,
+			Offset: p.Subscribe.Offset}, true, false)
+	case !begun:
+	case p.Pub != nil:
+		g.publication(p.Channel, p.Pub)
+	case p.Join != nil:
+		g.tell(Event{Type: Join, Channel: p.Channel, Info: p.Join})
+	case p.Leave != nil:
+		g.tell(Event{Type: Leave, Channel: p.Channel, Info: p.Leave})
+	case p.Unsubscribe != nil && p.Unsubscribe.Code >= codeResubscribe && !s.server:
+		if at := g.positions.get(p.Channel); at != nil {
+			g.subscribe(p.Channel, *at, true)
+		} else {
+			g.subscribe(p.Channel, cursor.Entry{}, false)
+		}
+	case p.Unsubscribe != nil:
+		g.drop(p.Channel)
+		g.tell(Event{Type: Unsubscribe, Channel: p.Channel, Code: p.Unsubscribe.Code, Reason: p.Unsubscribe.Reason})
+	}
+}
+
+func (g *Guest) disconnected(d *protocol.Disconnect) {
+	if g.ready {
+		g.tell(Event{Type: Disconnect, Code: d.Code, Reason: d.Reason})
+		return
+	}
+	g.refusal = disconnected(d.Code, d.Reason)
+}
+
+// tell hands an event on, in memory that is used again.
+func (g *Guest) tell(e Event) {
+	g.event = e
+	g.sink.Event(&g.event)
+	g.event = Event{}
+}

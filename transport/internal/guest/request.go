@@ -1,0 +1,57 @@
+package guest
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/fanfare-go/fanfare/internal/cursor"
+)
+
+// Request is what a peer asks for.
+type Request struct {
+	Channels  []string // each once
+	JoinLeave bool     // tell of joins and leaves where the channel permits it
+	Resumed   bool     // it said where it stands
+
+	since cursor.Cursor
+	lost  bool // where it stands cannot be read any more
+}
+
+// ParseRequest reads "channel", which may come several times, "cursor" and "join_leave" from a query. A Last-Event-ID header
+// is newer than the cursor of the query, which a browser repeats as it was. Errors are for the peer: status 400.
+func ParseRequest(r *http.Request, query url.Values) (Request, error) {
+	var request Request
+	for _, channel := range query["channel"] {
+		if channel == "" {
+			return Request{}, errors.New("channel is empty")
+		}
+		if !slices.Contains(request.Channels, channel) {
+			request.Channels = append(request.Channels, channel)
+		}
+	}
+	var err error
+	if v := query.Get("join_leave"); v != "" {
+		if request.JoinLeave, err = strconv.ParseBool(v); err != nil {
+			return Request{}, errors.New("join_leave is neither true nor false")
+		}
+	}
+	name, token := "cursor", query.Get("cursor")
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		name, token = "Last-Event-ID", id
+	}
+	if token == "" {
+		return request, nil
+	}
+	request.Resumed = true
+	switch request.since, err = cursor.Parse(token); {
+	case errors.Is(err, cursor.ErrVersion):
+		request.lost = true
+	case err != nil:
+		return Request{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return request, nil
+}
