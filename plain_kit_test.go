@@ -48,6 +48,7 @@ func plain(t *testing.T, change ...func(*fanfare.Config)) *plainApp {
 	node.Channel("room:{id}", fanfare.ChannelOptions{Public: true, History: history, Presence: true, JoinLeave: true})
 	node.Channel("html:{id}", fanfare.ChannelOptions{Public: true, History: history, Payload: fanfare.PayloadText})
 	node.Channel("bytes", fanfare.ChannelOptions{Public: true, Payload: fanfare.PayloadBinary})
+	node.Channel("talk:{id}", fanfare.ChannelOptions{Public: true, History: fanfare.History{Size: 5000, TTL: time.Hour}, Presence: true})
 	node.Channel("live", fanfare.ChannelOptions{Public: true})
 	node.Channel("latest", fanfare.ChannelOptions{Public: true, History: history, Recovery: fanfare.RecoveryCacheAlways})
 	node.Channel("own", fanfare.ChannelOptions{History: history})
@@ -103,6 +104,10 @@ func (a *plainApp) events(t *testing.T, query string, header ...string) *eventSo
 		require.Equal(t, http.StatusOK, r.StatusCode, bodyOf(t, r))
 	}
 	require.Equal(t, "text/event-stream; charset=utf-8", r.Header.Get("Content-Type"))
+	return newEventSource(r)
+}
+
+func newEventSource(r *http.Response) *eventSource {
 	s := &eventSource{response: r, lines: bufio.NewScanner(r.Body)}
 	s.lines.Buffer(nil, 4<<20)
 	s.lines.Split(eventLines)

@@ -79,9 +79,11 @@ type peerMessage struct {
 	} `json:"error"`
 	Push    *peerPush `json:"push"`
 	Connect *struct {
-		Client string                          `json:"client"`
-		Data   json.RawMessage                 `json:"data"`
-		Subs   map[string]*peerSubscribeResult `json:"subs"`
+		Client  string                          `json:"client"`
+		Data    json.RawMessage                 `json:"data"`
+		Subs    map[string]*peerSubscribeResult `json:"subs"`
+		Session string                          `json:"session"`
+		Node    string                          `json:"node"`
 	} `json:"connect"`
 	Subscribe *peerSubscribeResult `json:"subscribe"`
 }
@@ -145,7 +147,7 @@ func (*JSONPeer) NextMessage(frames []byte) (m *Incoming, rest []byte, err error
 		m.Error = &Error{e.Code, e.Message, e.Temporary}
 	}
 	if r := j.Connect; r != nil {
-		m.Connect = &ConnectResult{Client: r.Client, Data: Raw(r.Data)}
+		m.Connect = &ConnectResult{Client: r.Client, Data: Raw(r.Data), Session: r.Session, Node: r.Node}
 		for channel, sub := range r.Subs {
 			if m.Connect.Subs == nil {
 				m.Connect.Subs = make(map[string]*SubscribeResult)

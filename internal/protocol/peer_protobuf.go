@@ -155,6 +155,10 @@ func (f *protoFields) connectResult(r *ConnectResult) {
 		f.text(&r.Client)
 	case 5:
 		f.alias(&r.Data)
+	case 9:
+		f.text(&r.Session)
+	case 10:
+		f.text(&r.Node)
 	case 6:
 		channel, message, ok := f.messageEntry()
 		if !ok {

@@ -69,7 +69,7 @@ func TestPeer_ReadsWhatTheServerWrites(t *testing.T) {
 		Data: protocol.Raw(`null`), WasRecovering: true}
 	replies := []*protocol.Reply{
 		{ID: 1, Error: &protocol.Error{Code: 100, Message: "internal", Temporary: true}},
-		{ID: 2, Connect: &protocol.ConnectResult{Client: "c1", Data: protocol.Raw(`1`), Subs: map[string]*protocol.SubscribeResult{"#ann": sub, "b": {}}}},
+		{ID: 2, Connect: &protocol.ConnectResult{Client: "c1", Data: protocol.Raw(`1`), Session: "s", Node: "n", Subs: map[string]*protocol.SubscribeResult{"#ann": sub, "b": {}}}},
 		{ID: 3, Subscribe: sub},
 		{ID: 4, Subscribe: &protocol.SubscribeResult{}},
 	}
