@@ -221,7 +221,11 @@ func (s session) Closed(err error) {
 	c.mu.Lock()
 	c.torn = true
 	c.mu.Unlock()
-	c.close(DisconnectClosed)
+	if errors.Is(err, transport.ErrWrite) {
+		c.close(DisconnectWriteError)
+	} else {
+		c.close(DisconnectClosed)
+	}
 	c.node.goroutines.done()
 }
 

@@ -20,6 +20,9 @@ var ErrUnavailable = errors.New("transport: node is shutting down")
 // the limit.
 var ErrTooLarge = errors.New("transport: message is too large")
 
+// ErrWrite is given to [Session.Closed] by a transport that could not write what [TryWriter] had taken over.
+var ErrWrite = errors.New("transport: write failed")
+
 // Errors of [Acceptor.Forward].
 var (
 	// ErrUnknownNode: there is no such node, because it was restarted, say. Answered with status 404.

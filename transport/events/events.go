@@ -145,7 +145,7 @@ var (
 )
 
 // Take implements [held.Interpreter].
-func (s *stream) Take(frames []byte) (out []byte, ask bool, err error) {
+func (s *stream) Take(frames []byte) (out []byte, err error) {
 	if s.flushed {
 		s.flushed = false
 		if s.buf = s.buf[:0]; cap(s.buf) > maxKept {
@@ -153,17 +153,16 @@ func (s *stream) Take(frames []byte) (out []byte, ask bool, err error) {
 		}
 	}
 	if err := s.guest.Take(frames); err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	ask = s.guest.Asks()
 	if !s.guest.Ready() {
 		if len(s.buf) <= maxWaiting {
-			return nil, ask, nil
+			return nil, nil
 		}
 		s.guest.Commit()
 	}
 	s.flushed = true
-	return s.buf, ask, nil
+	return s.buf, nil
 }
 
 // Commands implements [held.Interpreter].

@@ -126,9 +126,6 @@ func (g *Guest) Commands() []byte {
 	return frame
 }
 
-// Asks reports whether Commands or Refusal has something.
-func (g *Guest) Asks() bool { return len(g.commands) > 0 || g.refusal != nil }
-
 // Ready reports whether every subscription has begun: until then, the peer may still be refused.
 func (g *Guest) Ready() bool { return g.ready }
 
