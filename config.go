@@ -43,6 +43,13 @@ type Config struct {
 	// Default 15 s.
 	ConnectTimeout time.Duration
 
+	// Development makes the node examine the requests of every door, and say in the log, once each and in words, what
+	// middleware or a proxy broke: a writer that hides Hijack or Flush or holds back what is flushed, timeouts that will cut
+	// streams, origins that are refused, headers that a proxy dropped. A door that nothing is wrong with gets one line too.
+	// It costs some time per request; clients notice nothing of it. docs/when-nothing-arrives.md lists what is found. Default
+	// false.
+	Development bool
+
 	// Disconnected is told once about the end of every connection that Authenticate (or, without it, the node)
 	// accepted, never before Authenticate returned. It runs on a goroutine of its own with a fresh context.
 	Disconnected func(ctx context.Context, n *DisconnectNotice)

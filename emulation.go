@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/fanfare-go/fanfare/internal/doctor"
 	"github.com/fanfare-go/fanfare/transport"
 )
 
@@ -28,6 +29,7 @@ type emulated struct {
 	waiting [][]byte
 	bytes   int
 	running bool // a goroutine hands them over
+	heard   int  // frames that came, up to 2
 	warned  bool // that it has too many
 }
 
@@ -40,6 +42,7 @@ func (e *emulated) Receive(frame []byte) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.heard = min(e.heard+1, 2)
 	size := len(frame) + forwardedOverhead
 	if e.bytes > 0 && e.bytes+size > maxForwarded {
 		if !e.warned {
@@ -82,6 +85,19 @@ func (e *emulated) Closed(err error) {
 	delete(n.emulated, e.Client.session)
 	n.mu.Unlock()
 	e.session.Closed(err)
+	if n.practice != nil && e.unanswering() {
+		n.practice.tell(e.info.Name, doctor.Silent())
+	}
+}
+
+// unanswering reports whether the client was given up for saying nothing, and never said more than its first frame.
+func (e *emulated) unanswering() bool {
+	e.mu.Lock()
+	silent := e.heard < 2
+	e.mu.Unlock()
+	e.Client.mu.Lock()
+	defer e.Client.mu.Unlock()
+	return silent && e.closing == DisconnectNoPong
 }
 
 // Forward implements [transport.Acceptor]. Brokers do not know which nodes there are: with one that serves several, no node is

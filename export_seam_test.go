@@ -31,3 +31,10 @@ func (n *Node) Subscribers(channel string) int {
 	defer r.mu.Unlock()
 	return r.subscribers
 }
+
+// CountedBrowsers is of how many browsers the open streams are counted.
+func (n *Node) CountedBrowsers() int {
+	n.crowd.mu.Lock()
+	defer n.crowd.mu.Unlock()
+	return len(n.crowd.streams)
+}

@@ -3,12 +3,20 @@ module github.com/fanfare-go/fanfare
 go 1.26.0
 
 require (
+	github.com/NYTimes/gziphandler v1.1.1
+	github.com/alexedwards/scs/v2 v2.9.0
 	github.com/bufbuild/protocompile v0.14.1
 	github.com/coder/websocket v1.8.15
+	github.com/go-chi/chi/v5 v5.5.0
+	github.com/gorilla/handlers v1.5.2
+	github.com/klauspost/compress v1.20.3
 	github.com/stretchr/testify v1.12.1
 	go.uber.org/goleak v1.3.0
 	golang.org/x/sync v0.24.0
 	google.golang.org/protobuf v1.36.12
 )
 
-require go.yaml.in/yaml/v3 v3.0.5 // indirect
+require (
+	github.com/felixge/httpsnoop v1.0.3 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+)

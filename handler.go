@@ -29,12 +29,21 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		n.handlers["websocket"].ServeHTTP(w, r)
 		return
 	}
+	if n.practice != nil {
+		n.practice.strayed(w, r)
+	}
 	http.NotFound(w, r)
 }
 
 // Handler mounts one transport alone, with the transport's own options.
 func (n *Node) Handler(t transport.Transport) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { t.Serve(w, r, acceptor{n}) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n.practice != nil {
+			n.practice.serve(t, w, r, acceptor{n})
+			return
+		}
+		t.Serve(w, r, acceptor{n})
+	})
 }
 
 // Ready returns nil while the node accepts connections: for a readiness probe. It fails from the moment Shutdown is
@@ -102,7 +111,7 @@ func (a acceptor) Accept(r *http.Request, conn transport.Conn) (transport.Sessio
 	}
 	n.mu.Unlock()
 	c.startWaiting()
-	return s, nil
+	return n.crowd.join(n.log, r, info.Name, s), nil
 }
 
 // formOf finds or makes the form of such connections: there are a handful. Node.mu is held.

@@ -66,6 +66,8 @@ type Node struct {
 	cancel     context.CancelFunc
 	handlers   map[string]http.Handler // by transport name; made once
 	anonymous  person                  // whom nothing is known of
+	crowd      *crowd
+	practice   *practice // nil unless Config.Development
 	draining   atomic.Bool
 
 	mu       sync.RWMutex // guards below
@@ -100,6 +102,8 @@ func New(c Config) (*Node, error) {
 		methods:    make(map[string]RPCFunc),
 		stop:       make(chan struct{}),
 		connecting: make(chan struct{}, c.MaxConnecting),
+		crowd:      newCrowd(),
+		practice:   newPractice(&c),
 	}
 	n.origins, _ = newOrigins(c.AllowedOrigins)
 	n.hooks.max = c.MaxRunningHooks

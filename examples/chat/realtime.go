@@ -21,7 +21,8 @@ var (
 // Publish, Presence, History and Disconnect in the handlers.
 func newNode(st *store, se *sessions, logger *slog.Logger) (*fanfare.Node, error) {
 	node, err := fanfare.New(fanfare.Config{
-		Logger: logger,
+		Logger:      logger,
+		Development: true, // says what stands between the pages and the node, if something does; leave it out in production
 		Authenticate: func(_ context.Context, r *fanfare.ConnectRequest) (fanfare.Identity, error) {
 			user, expires, ok := se.user(r.HTTP)
 			if !ok {
