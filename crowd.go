@@ -43,8 +43,8 @@ func (c *crowd) join(log *slog.Logger, r *http.Request, door string, s transport
 	key := c.browser(r)
 	counted, crowds := c.enter(key)
 	if crowds {
-		log.Warn("one browser holds many streams over HTTP/1.1: it opens six connections to a host, for all tabs together, and then the "+
-			"app's pages and requests wait; serve HTTP/2, or let clients try WebSockets first",
+		log.Warn("one browser holds many streams over HTTP/1.1: it opens six connections to a host, for all tabs together, "+
+			"and then the app's pages and requests wait; serve HTTP/2, or let clients try WebSockets first",
 			slog.String("transport", door), slog.String("remote", r.RemoteAddr), slog.Int("streams", crowdedFrom))
 	}
 	if !counted {

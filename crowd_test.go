@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -19,7 +20,7 @@ func (e *examined) tabs(t *testing.T, n int, header http.Header) (leave context.
 		t.Cleanup(cancel)
 		r := e.request(t, []string{"sse", "http_stream"}[i%2]).WithContext(ctx)
 		r.Header = header.Clone()
-		response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
+		response, err := new(http.Transport).RoundTrip(r)
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, response.StatusCode)
 		t.Cleanup(func() { _ = response.Body.Close() })
@@ -33,7 +34,7 @@ func (e *examined) tabs(t *testing.T, n int, header http.Header) (leave context.
 // TestManyTabs: a browser with many streams over HTTP/1.1 is worth a warning, also in production, once.
 func TestManyTabs(t *testing.T) {
 	chromium := func(more ...string) http.Header {
-		h := http.Header{"User-Agent": {"Mozilla/5.0 (X11; Linux x86_64)"}, "Cookie": {"session=ann"}}
+		h := http.Header{"User-Agent": {"Mozilla/5.0 (X11; Linux x86_64)"}, "Cookie": {"session=ann"}, "Connection": {"keep-alive"}}
 		for i := 0; i < len(more); i += 2 {
 			h.Set(more[i], more[i+1])
 		}
@@ -42,7 +43,7 @@ func TestManyTabs(t *testing.T) {
 	start := func(t *testing.T) (*examined, *fanfare.Node) {
 		log := &logBook{}
 		node := startNode(t, func(c *fanfare.Config) { c.Logger = slog.New(log) })
-		return &examined{url: mount(t, node, nil), log: log}, node
+		return &examined{url: mount(t, node, nil), log: log, patience: 30 * time.Second}, node
 	}
 	t.Run("five tabs", func(t *testing.T) {
 		e, node := start(t)
@@ -73,6 +74,7 @@ func TestManyTabs(t *testing.T) {
 		"two users":          {chromium(), chromium("Cookie", "session=ben")},
 		"two browsers":       {chromium(), chromium("User-Agent", "Mozilla/5.0 (iPhone)")},
 		"behind a proxy":     {chromium("X-Forwarded-For", "192.0.2.1"), chromium("Via", "1.1 proxy")},
+		"behind a quiet one": {chromium("Connection", "close"), chromium("Connection", "upgrade")},
 		"no browsers at all": {http.Header{"User-Agent": {"curl/8"}}, http.Header{"User-Agent": {"okhttp/4"}}},
 	} {
 		t.Run("no warning for "+name, func(t *testing.T) {

@@ -155,8 +155,8 @@ func (v *visit) flushed() {
 	case doctor.Arrived:
 		v.well("nothing stands in the way of this door, within the app; a proxy in front may still hold streams back")
 	case doctor.Unknown:
-		v.well("nothing was found that stands in the way of this door, but whether what is flushed leaves the app at once cannot be seen " +
-			"through " + doctor.Chain(v.w))
+		v.well("nothing was found that stands in the way of this door, but whether what is flushed leaves the app at once " +
+			"cannot be seen through " + doctor.Chain(v.w))
 	}
 }
 

@@ -45,6 +45,7 @@ func TestDevelopment_Requests(t *testing.T) {
 		stream  = "/realtime/sse?cf_connect=%7B%22id%22:1,%22connect%22:%7B%7D%7D HTTP/1.1\nHost: app.example\n"
 		socket  = "GET /realtime/websocket HTTP/1.1\nHost: app.example\n"
 	)
+	foreign := []string{doctor.ForeignOrigin}
 	some := []string{"https://other.example", "https://*.wild.example", "https://port.example:443"}
 	for name, test := range map[string]struct {
 		request  string
@@ -53,30 +54,49 @@ func TestDevelopment_Requests(t *testing.T) {
 		findings []string // none means that all is well, or a note
 		says     string
 	}{
-		"a WebSocket":                     {socket + asks, 101, "websocket", nil, "nothing stands in the way"},
-		"of the page's own":               {socket + asks + browser + "Origin: https://app.example\n", 101, "websocket", nil, "nothing stands in the way"},
-		"somebody types the address":      {socket + browser, 426, "websocket", nil, ""},
-		"a proxy drops the upgrade":       {socket + keys, 426, "websocket", []string{doctor.NoUpgrade}, "proxy_set_header Upgrade $http_upgrade"},
-		"the same, at the mount point":    {"GET /realtime/ HTTP/1.1\nHost: x\n" + keys, 404, "websocket", []string{doctor.NoUpgrade}, "proxy_set_header Upgrade"},
-		"a proxy closes":                  {socket + "Connection: close\n" + keys, 426, "websocket", []string{doctor.NoUpgrade}, "Connection \"upgrade\""},
-		"a proxy speaks HTTP/1.0":         {strings.Replace(socket, "HTTP/1.1", "HTTP/1.0", 1) + asks, 426, "websocket", []string{doctor.HTTP10}, "proxy_http_version 1.1"},
-		"a stream over HTTP/1.0":          {"GET " + strings.Replace(stream, "HTTP/1.1", "HTTP/1.0", 1), 200, "sse", []string{doctor.HTTP10}, "proxy_buffering off"},
-		"a browser without an origin":     {socket + asks + browser, 101, "websocket", []string{doctor.MissingOrigin}, "something in front removes it"},
-		"a foreign page":                  {socket + asks + "Origin: https://evil.example\n", 403, "websocket", []string{doctor.ForeignOrigin}, `origin "https://evil.example" may not connect to host "app.example"`},
-		"a foreign page, streaming":       {"GET " + stream + "Origin: https://evil.example\n", 403, "sse", []string{doctor.ForeignOrigin}, "Config.AllowedOrigins"},
-		"a file":                          {socket + asks + "Origin: null\n", 403, "websocket", []string{doctor.ForeignOrigin}, "a page without an origin"},
-		"a proxy changes Host":            {socket + asks + "Origin: https://www.example\nX-Forwarded-Host: www.example\n", 403, "websocket", []string{doctor.ForeignOrigin}, `X-Forwarded-Host is "www.example"`},
-		"a proxy, perhaps changing Host":  {socket + asks + "Origin: https://www.example\nVia: 1.1 proxy\n", 403, "websocket", []string{doctor.ForeignOrigin}, "may have changed the Host header"},
-		"a proxy drops the port":          {socket + asks + "Origin: https://app.example:8443\n", 403, "websocket", []string{doctor.ForeignOrigin}, "Only the port differs"},
-		"another scheme":                  {socket + asks + "Origin: http://other.example\n", 403, "websocket", []string{doctor.ForeignOrigin}, `has "https://other.example", which differs in its scheme: the page's is http`},
-		"another scheme below a wildcard": {socket + asks + "Origin: http://a.wild.example\n", 403, "websocket", []string{doctor.ForeignOrigin}, "differs in its scheme"},
-		"a wildcard's own domain":         {socket + asks + "Origin: https://wild.example\n", 403, "websocket", []string{doctor.ForeignOrigin}, "list the domain itself too"},
-		"a default port was listed":       {socket + asks + "Origin: https://port.example\n", 403, "websocket", []string{doctor.ForeignOrigin}, "browsers leave out a default one"},
-		"what forges lines":               {socket + asks + "Origin: https://evil\" level=ERROR\tmsg=\u2028\n", 403, "websocket", []string{doctor.ForeignOrigin}, `"https://evil\" level=ERROR\tmsg=\u2028"`},
-		"a link":                          {"GET " + stream + "Sec-Fetch-Site: cross-site\n", 403, "sse", []string{doctor.CrossSite}, "names no origin"},
-		"a preflight":                     {"OPTIONS " + stream + "Origin: https://other.example\n", 204, "sse", nil, ""},
-		"a browser's stream":              {"GET " + stream + browser, 200, "sse", nil, "six connections to a host"},
-		"CONNECT":                         {"CONNECT /realtime/websocket HTTP/1.1\nHost: app.example\n", 405, "websocket", []string{doctor.NoUpgrade}, ""},
+		"a WebSocket": {socket + asks, 101, "websocket", nil, "nothing stands in the way"},
+		"of the page's own": {socket + asks + browser + "Origin: https://app.example\n", 101, "websocket", nil,
+			"nothing stands in the way"},
+		"somebody types the address": {socket + browser, 426, "websocket", nil, ""},
+		"a proxy drops the upgrade": {socket + keys, 426, "websocket", []string{doctor.NoUpgrade},
+			"proxy_set_header Upgrade $http_upgrade"},
+		"the same, at the mount point": {"GET /realtime/ HTTP/1.1\nHost: x\n" + keys, 404, "websocket", []string{doctor.NoUpgrade},
+			"proxy_set_header Upgrade"},
+		"a proxy closes": {socket + "Connection: close\n" + keys, 426, "websocket", []string{doctor.NoUpgrade},
+			"Connection \"upgrade\""},
+		"a proxy speaks HTTP/1.0": {strings.Replace(socket, "HTTP/1.1", "HTTP/1.0", 1) + asks, 426, "websocket", []string{doctor.HTTP10},
+			"proxy_http_version 1.1"},
+		"a stream over HTTP/1.0": {"GET " + strings.Replace(stream, "HTTP/1.1", "HTTP/1.0", 1), 200, "sse", []string{doctor.HTTP10},
+			"proxy_buffering off"},
+		"a browser without an origin": {socket + asks + browser, 101, "websocket", []string{doctor.MissingOrigin},
+			"something in front removes it"},
+		"a foreign page": {socket + asks + "Origin: https://evil.example\n", 403, "websocket", foreign,
+			`origin "https://evil.example" may not connect to host "app.example"`},
+		"a foreign page, streaming": {"GET " + stream + "Origin: https://evil.example\n", 403, "sse", foreign,
+			"Config.AllowedOrigins"},
+		"a file": {socket + asks + "Origin: null\n", 403, "websocket", foreign, "a page without an origin"},
+		"a proxy changes Host": {socket + asks + "Origin: https://www.example\nX-Forwarded-Host: www.example\n", 403, "websocket", foreign,
+			`X-Forwarded-Host is "www.example"`},
+		"a proxy, perhaps changing Host": {socket + asks + "Origin: https://www.example\nVia: 1.1 proxy\n", 403, "websocket", foreign,
+			"may have changed the Host header"},
+		"a proxy drops the port": {socket + asks + "Origin: https://app.example:8443\n", 403, "websocket", foreign,
+			"Only the port differs"},
+		"another scheme": {socket + asks + "Origin: http://other.example\n", 403, "websocket", foreign,
+			`has "https://other.example", which differs in its scheme: the page's is http`},
+		"another scheme below a wildcard": {socket + asks + "Origin: http://a.wild.example\n", 403, "websocket", foreign,
+			"differs in its scheme"},
+		"a wildcard's own domain": {socket + asks + "Origin: https://wild.example\n", 403, "websocket", foreign,
+			"list the domain itself too"},
+		"a default port was listed": {socket + asks + "Origin: https://port.example\n", 403, "websocket", foreign,
+			"browsers leave out a default one"},
+		"what forges lines": {socket + asks + "Origin: https://evil\" level=ERROR\tmsg=\u2028\n", 403, "websocket", foreign,
+			`"https://evil\" level=ERROR\tmsg=\u2028"`},
+		"a link":      {"GET " + stream + "Sec-Fetch-Site: cross-site\n", 403, "sse", []string{doctor.CrossSite}, "names no origin"},
+		"a preflight": {"OPTIONS " + stream + "Origin: https://other.example\n", 204, "sse", nil, ""},
+		"a browser's stream": {"GET " + stream + browser + "Connection: keep-alive\n", 200, "sse", nil,
+			"six connections to a host"},
+		"CONNECT": {"CONNECT /realtime/websocket HTTP/1.1\nHost: app.example\n", 405, "websocket", []string{doctor.NoUpgrade},
+			""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -141,8 +161,10 @@ func TestDevelopment_ServersTimeouts(t *testing.T) {
 		"WriteTimeout":                {nil, func(s *http.Server) { s.WriteTimeout = short }, false, nil, ""},
 		"ReadTimeout":                 {nil, func(s *http.Server) { s.ReadTimeout = short }, false, nil, ""},
 		"WriteTimeout behind careful": {chiLogger, func(s *http.Server) { s.WriteTimeout = short }, false, nil, ""},
+
 		"WriteTimeout, hidden": {flushOnly, func(s *http.Server) { s.WriteTimeout = short }, true, []string{doctor.NoWriteDeadline},
 			"http.Server.WriteTimeout cuts every stream after 300ms"},
+
 		"ReadTimeout, hidden": {flushOnly, func(s *http.Server) { s.ReadTimeout = short }, false, []string{doctor.NoWriteDeadline},
 			"holds up its stream"},
 		"a context's deadline": {func(next http.Handler) http.Handler {
@@ -230,7 +252,7 @@ func TestDevelopment_Unanswered(t *testing.T) {
 func TestDevelopment_Off(t *testing.T) {
 	log := &logBook{}
 	node := startNode(t, func(c *fanfare.Config) { c.Logger = slog.New(log) })
-	off := &examined{url: mount(t, node, wrapped(hide)), log: log}
+	off := &examined{url: mount(t, node, wrapped(hide)), log: log, patience: 30 * time.Second}
 	require.Equal(t, "501 Not Implemented", off.try(t, "sse"))
 	require.Equal(t, http.StatusUpgradeRequired, off.raw(t, "GET /realtime/websocket HTTP/1.1\nHost: x\n"+keys+"\n"))
 	require.Empty(t, off.findings(slog.LevelWarn, "sse"))

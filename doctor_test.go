@@ -30,15 +30,16 @@ import (
 
 // examined is an app in development, on a real server.
 type examined struct {
-	url string
-	log *logBook
+	url      string
+	log      *logBook
+	patience time.Duration // until a client says that nothing arrives; real time
 }
 
 type chain func(http.Handler) http.Handler
 
 func examine(t *testing.T, wrap chain, configure func(*http.Server), change ...func(*fanfare.Config)) *examined {
 	t.Helper()
-	e := &examined{log: &logBook{}}
+	e := &examined{log: &logBook{}, patience: 30 * time.Second}
 	node := startNode(t, append(change, func(c *fanfare.Config) {
 		c.Development, c.Logger = true, slog.New(e.log)
 	})...)
@@ -97,7 +98,7 @@ func (e *examined) try(t *testing.T, door string) string {
 
 func (e *examined) tryWebSocket(t *testing.T) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // real time: what is held back never comes
+	ctx, cancel := context.WithTimeout(t.Context(), e.patience)
 	defer cancel()
 	conn, response, err := ws.Dial(ctx, e.url+"/realtime/websocket", &ws.DialOptions{HTTPHeader: http.Header{"Accept-Encoding": {"gzip"}}})
 	switch {
@@ -148,7 +149,7 @@ func (e *examined) see(t *testing.T, r *http.Request) string {
 	select {
 	case s := <-seen:
 		return s
-	case <-time.After(time.Second): // real time: what is held back never comes
+	case <-time.After(e.patience):
 		return mute
 	}
 }
@@ -274,6 +275,9 @@ func TestDevelopment_Chains(t *testing.T) {
 			seen{works, []string{doctor.NoWriteDeadline}}, seen{works, []string{doctor.NoWriteDeadline}}, "does not read holds up"},
 		"http.TimeoutHandler": {timeout(time.Minute), refused(doctor.TimeoutHandler), refused(doctor.TimeoutHandler),
 			refused(doctor.TimeoutHandler), "http.TimeoutHandler stands around"},
+		"scs within http.TimeoutHandler": {both(timeout(time.Minute), sessions.LoadAndSave), seen{"", []string{doctor.HijackFails}},
+			kept(doctor.NoWriteDeadline, doctor.ContextDeadline), kept(doctor.NoWriteDeadline, doctor.ContextDeadline),
+			"*http.timeoutWriter has neither Flush nor Unwrap"},
 		"chi's Timeout": {middleware.Timeout(time.Minute), well, seen{works, []string{doctor.ContextDeadline}},
 			seen{works, []string{doctor.ContextDeadline}}, "the request's context ends in "},
 		"a context that is over": {over, well, seen{"", []string{doctor.ContextOver}}, seen{"", []string{doctor.ContextOver}}, "over already"},
@@ -283,6 +287,10 @@ func TestDevelopment_Chains(t *testing.T) {
 			t.Parallel()
 			e := examine(t, test.wrap, nil)
 			for door, want := range map[string]seen{"websocket": test.websocket, "http_stream": test.httpstream, "sse": test.sse} {
+				e.patience = 30 * time.Second
+				if want.outcome == mute || want.outcome == "" {
+					e.patience = time.Second
+				}
 				for range 2 { // each is said once
 					outcome := e.try(t, door)
 					require.Contains(t, outcome, want.outcome, door)

@@ -140,7 +140,7 @@ func FuzzRefused(f *testing.F) {
 func TestDocs(t *testing.T) {
 	page, err := os.ReadFile("../../docs/when-nothing-arrives.md")
 	require.NoError(t, err)
-	code, err := os.ReadFile("doctor.go")
+	code, err := os.ReadFile("findings.go")
 	require.NoError(t, err)
 	keys := regexp.MustCompile(`(?m)^\t\w+ += "([a-z0-9.-]+)"$`).FindAllStringSubmatch(string(code), -1)
 	require.GreaterOrEqual(t, len(keys), 15)

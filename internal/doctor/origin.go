@@ -25,13 +25,14 @@ func Refused(r *http.Request, allowed []string) Finding {
 	case with != "":
 		text += fmt.Sprintf("Config.AllowedOrigins has %q, which differs in %s", short(listed), with)
 	case hostname(u.Host) == hostname(host):
-		text += "Only the port differs: a proxy in front drops it from Host (nginx: proxy_set_header Host $http_host), or this is another " +
-			"server on the same machine: then add the origin to Config.AllowedOrigins"
+		text += "Only the port differs: a proxy in front changed or dropped it in Host (nginx: proxy_set_header Host " +
+			"$http_host), or this is another server on the same machine: then add the origin to Config.AllowedOrigins"
 	case proxied(r):
 		text += "The request came through a proxy, which may have changed the Host header: let it pass Host through (nginx: " +
 			"proxy_set_header Host $http_host). If the page is another site of yours, add its origin to Config.AllowedOrigins"
 	default:
-		text += "If the page is yours, add its origin to Config.AllowedOrigins. If not, a foreign site tried to use your user's cookies"
+		text += "If the page is yours, add its origin to Config.AllowedOrigins. If not, a foreign site tried to use your " +
+			"user's cookies"
 	}
 	return Finding{Key: ForeignOrigin, Subject: short(u.Host), Text: text}
 }

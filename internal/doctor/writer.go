@@ -12,6 +12,9 @@ import (
 // maxChain bounds the wrappers that are looked at.
 const maxChain = 32
 
+// timeoutWriter is the type that [http.TimeoutHandler] hands on.
+const timeoutWriter = "*http.timeoutWriter"
+
 type unwrapper interface{ Unwrap() http.ResponseWriter }
 
 func hijacks(w http.ResponseWriter) bool { _, ok := w.(http.Hijacker); return ok }
@@ -121,13 +124,6 @@ func Switches(w http.ResponseWriter) Arrival {
 	return Arrived
 }
 
-// Kept is the finding that flushed bytes did not arrive.
-func Kept(w http.ResponseWriter) Finding {
-	return Finding{Key: HeldBack, Subject: Chain(w), Text: fmt.Sprintf("what was flushed did not reach the connection: one of these writers has "+
-		"a Flush that does not pass it on, as some middleware that compresses: %s%s. Clients see nothing, or nothing until much has "+
-		"been sent; mount the node outside of that middleware", Chain(w), culprit(w, "Flush", flushers...))}
-}
-
 // number follows fields by name.
 func number(v reflect.Value, path ...string) (int64, bool) {
 	for _, name := range path {
@@ -169,7 +165,7 @@ func writers(w http.ResponseWriter) []reflect.Value {
 	v := reflect.ValueOf(w)
 	all := []reflect.Value{v}
 	for len(all) < maxChain {
-		if strings.HasPrefix(v.Type().String(), "*http.") && netHTTP(v.Type()) && v.Type().String() != "*http.timeoutWriter" {
+		if netHTTP(v.Type()) && v.Type().String() != timeoutWriter {
 			break
 		}
 		var ok bool
