@@ -87,13 +87,16 @@ const (
 // keeps everything. It must be called by who writes.
 //
 // No interface of net/http tells, so this reads, by name, numbers that its writers keep for themselves. Where the names are
-// others the answer is Unknown. That is good enough for advice in development, and for nothing else.
+// others the answer is Unknown. Middleware that answers from a goroutine of its own, as a home-made timeout may, races with
+// the reading. That is good enough for advice in development, and for nothing else.
 func Arrives(w http.ResponseWriter) Arrival {
 	all := writers(w)
 	last := all[len(all)-1]
 	var written, buffered, queued int64
 	var known [3]bool
 	switch last.Type().String() {
+	case timeoutWriter:
+		return Withheld // until the handler returns
 	case "*http.response":
 		written, known[0] = number(last, "written")
 		buffered, known[1] = number(last, "w", "n")
@@ -165,7 +168,7 @@ func writers(w http.ResponseWriter) []reflect.Value {
 	v := reflect.ValueOf(w)
 	all := []reflect.Value{v}
 	for len(all) < maxChain {
-		if netHTTP(v.Type()) && v.Type().String() != timeoutWriter {
+		if netHTTP(v.Type()) { // what is below http.TimeoutHandler's writer is another goroutine's
 			break
 		}
 		var ok bool
