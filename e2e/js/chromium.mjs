@@ -2,29 +2,47 @@
 import { launch } from './browser.mjs';
 
 const [base, encoding, door, executable] = process.argv.slice(2);
+
+/**
+ * A page has six connections to a server, and a stream holds one, so over streams each page runs one scenario at a time. Pages
+ * of different profiles, which is what the browser makes here, share no connections.
+ */
+const pages = door === 'websocket' ? 1 : 6;
+
+let planned = -1;
+let done = 0;
+let turns = 0;
+
 const browser = await launch(executable);
 try {
-  const page = await browser.newPage();
-  let planned = -1;
-  let done = 0;
   await new Promise((resolve, reject) => {
-    page.on('pageerror', (err) => reject(new Error(`page error: ${err.stack}`)));
-    // A script that does not load raises no page error. Later on, scenarios provoke refusals.
-    page.on('response', (r) => planned < 0 && r.status() >= 400 && reject(new Error(`${r.status()} for ${r.url()}`)));
-    page.on('crash', () => reject(new Error('the page crashed')));
-    page.on('close', () => reject(new Error('the page was closed')));
-    const start = async () => {
-      await page.exposeFunction('only', () => process.env.FANFARE_E2E_ONLY ?? '');
-      await page.exposeFunction('report', (line) => {
-        process.stdout.write(`${JSON.stringify(line)}\n`);
-        if (line.planned) planned = line.planned.length;
-        else done++;
-        if (done === planned) resolve();
-      });
-      await page.goto(`${base}/js/page.html?${encoding},${door}`);
+    const report = (line) => {
+      if (line.planned && planned >= 0) return; // each page has the same plan
+      process.stdout.write(`${JSON.stringify(line)}\n`);
+      if (line.planned) planned = line.planned.length;
+      else done++;
+      if (done === planned) resolve();
     };
-    start().catch(reject);
+    Promise.all(Array.from({ length: pages }, () => open(report, reject))).catch(reject);
   });
 } finally {
   await browser.close();
+}
+
+/** open loads a page that takes its turns at the scenarios. */
+async function open(report, reject) {
+  const page = await browser.newPage();
+  let loaded = false;
+  page.on('pageerror', (err) => reject(new Error(`page error: ${err.stack}`)));
+  // A script that does not load raises no page error. Later on, scenarios provoke refusals.
+  page.on('response', (r) => !loaded && r.status() >= 400 && reject(new Error(`${r.status()} for ${r.url()}`)));
+  page.on('crash', () => reject(new Error('the page crashed')));
+  page.on('close', () => reject(new Error('the page was closed')));
+  await page.exposeFunction('only', () => process.env.FANFARE_E2E_ONLY ?? '');
+  await page.exposeFunction('turn', () => turns++);
+  await page.exposeFunction('report', (line) => {
+    loaded = true;
+    report(line);
+  });
+  await page.goto(`${base}/js/page.html?${encoding},${door}`);
 }

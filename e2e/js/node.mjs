@@ -1,6 +1,7 @@
-// Runs the scenarios in Node: node node.mjs BASE json|protobuf websocket|http_stream
+// Runs the scenarios in Node: node node.mjs BASE json|protobuf websocket|http_stream|sse
 import { Centrifuge } from 'centrifuge';
 import { Centrifuge as CentrifugeProtobuf } from 'centrifuge/build/protobuf';
+import { EventSource } from 'eventsource';
 import WebSocket from 'ws';
 import { jsonPayloads } from './protobuf.mjs';
 import { run } from './run.mjs';
@@ -15,11 +16,16 @@ const [encoding, door] = process.argv.slice(3);
 const env = {
   encoding,
   door,
-  options: { fetch, readableStream: ReadableStream },
+  options: { fetch, readableStream: ReadableStream, eventsource: EventSource },
   base: process.argv[2],
   Centrifuge: encoding === 'protobuf' ? jsonPayloads(CentrifugeProtobuf) : Centrifuge,
   WebSocket,
   foreign: (url) => ({ url, websocket: ForeignWebSocket }),
 };
-await run(env, process.env.FANFARE_E2E_ONLY, (line) => process.stdout.write(`${JSON.stringify(line)}\n`));
+let turns = 0;
+await run(env, {
+  only: process.env.FANFARE_E2E_ONLY,
+  report: (line) => process.stdout.write(`${JSON.stringify(line)}\n`),
+  turn: () => turns++,
+});
 process.exit(0); // the SDK's timers would keep a finished run alive

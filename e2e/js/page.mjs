@@ -1,4 +1,4 @@
-// Runs the scenarios in a page. The driver has put report and only into the window.
+// Runs the scenarios in a page. The driver has put only, report and turn into the window.
 import { jsonPayloads } from './protobuf.mjs';
 import { run } from './run.mjs';
 
@@ -12,4 +12,4 @@ const env = {
   // The same server under another name is another origin.
   foreign: (url) => ({ url: url.replace('127.0.0.1', 'localhost'), websocket: globalThis.WebSocket }),
 };
-await run(env, await window.only(), (line) => window.report(line));
+await run(env, { only: await window.only(), report: window.report, turn: window.turn });

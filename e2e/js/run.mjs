@@ -4,15 +4,17 @@ import { scenarios, webSocketOnly } from './scenarios.mjs';
 const limit = 45_000;
 
 /**
- * run runs the scenarios whose names match only, a few at a time, and reports a plan and one result each.
+ * run runs the scenarios whose names match only, a few at a time, and reports a plan and one result each. Several pages may
+ * share them: turn tells, across all of them, whose turn it is.
  * @param env {base, encoding, door, options, Centrifuge, WebSocket, foreign} what differs between Node and a page
+ * @param turn returns 0, 1, 2 and so on
  */
-export async function run(env, only, report) {
+export async function run(env, { only, report, turn }) {
   const fits = (name) => env.door === 'websocket' || !webSocketOnly.has(name);
   const queue = Object.entries(scenarios).filter(([name]) => fits(name) && new RegExp(only || '').test(name));
-  report({ planned: queue.map(([name]) => name) });
+  await report({ planned: queue.map(([name]) => name) });
   const worker = async () => {
-    for (let next = queue.shift(); next; next = queue.shift()) report(await runOne(env, ...next));
+    for (let next = queue[await turn()]; next; next = queue[await turn()]) await report(await runOne(env, ...next));
   };
   // Browsers have six connections to a server, and a stream holds one.
   const atOnce = env.door !== 'websocket' && globalThis.document ? 1 : 8;
