@@ -1,13 +1,14 @@
 // Runs the scenarios in headless Chromium: node chromium.mjs BASE json|protobuf websocket|http_stream|sse CHROMIUM
+// or those of fallback: node chromium.mjs BASE json|protobuf fallback CHROMIUM EXPECT NODE VIA
 import { launch } from './browser.mjs';
 
-const [base, encoding, door, executable] = process.argv.slice(2);
+const [base, encoding, door, executable, ...fallback] = process.argv.slice(2);
 
 /**
  * A page has six connections to a server, and a stream holds one, so over streams each page runs one scenario at a time. Pages
  * of different profiles, which is what the browser makes here, share no connections.
  */
-const pages = door === 'websocket' ? 1 : 6;
+const pages = ['websocket', 'fallback'].includes(door) ? 1 : 6;
 
 let planned = -1;
 let done = 0;
@@ -44,5 +45,5 @@ async function open(report, reject) {
     loaded = true;
     report(line);
   });
-  await page.goto(`${base}/js/page.html?${encoding},${door}`);
+  await page.goto(`${base}/js/page.html?${[encoding, door, ...fallback]}`);
 }

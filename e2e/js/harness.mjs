@@ -130,13 +130,14 @@ export class Scenario {
   }
 
   endpoint(node, user, door) {
-    return `${this.env.base}/realtime/${node}/${door}?user=${encodeURIComponent(user)}`;
+    return `${this.env.via ?? this.env.base}/realtime/${node}/${door}?user=${encodeURIComponent(user)}`;
   }
 
   /** client makes a client that does not connect yet, by the door of this run unless a URL is given. */
   client({ user = this.user, node = 'main', url, ...options } = {}) {
-    const door = this.env.door ?? 'websocket';
-    const target = url ?? (door === 'websocket' ? this.url(node, user) : [{ transport: door, endpoint: this.endpoint(node, user, door) }]);
+    const way = (door) => ({ transport: door, endpoint: door === 'websocket' ? this.url(node, user) : this.endpoint(node, user, door) });
+    const targets = { websocket: this.url(node, user), fallback: ['websocket', 'http_stream', 'sse'].map(way) };
+    const target = url ?? targets[this.env.door] ?? [way(this.env.door)];
     const client = new this.env.Centrifuge(target, {
       websocket: this.env.WebSocket,
       ...this.env.options,

@@ -1,4 +1,5 @@
 // Runs the scenarios in Node: node node.mjs BASE json|protobuf websocket|http_stream|sse
+// or those of fallback: node node.mjs BASE json|protobuf fallback EXPECT NODE VIA
 import { Centrifuge } from 'centrifuge';
 import { Centrifuge as CentrifugeProtobuf } from 'centrifuge/build/protobuf';
 import { EventSource } from 'eventsource';
@@ -12,12 +13,15 @@ class ForeignWebSocket extends WebSocket {
   }
 }
 
-const [encoding, door] = process.argv.slice(3);
+const [base, encoding, door, expect, node, via] = process.argv.slice(2);
 const env = {
   encoding,
   door,
+  expect,
+  node,
+  via,
   options: { fetch, readableStream: ReadableStream, eventsource: EventSource },
-  base: process.argv[2],
+  base,
   Centrifuge: encoding === 'protobuf' ? jsonPayloads(CentrifugeProtobuf) : Centrifuge,
   WebSocket,
   foreign: (url) => ({ url, websocket: ForeignWebSocket }),

@@ -2,10 +2,13 @@
 import { jsonPayloads } from './protobuf.mjs';
 import { run } from './run.mjs';
 
-const [encoding, door] = location.search.slice(1).split(',');
+const [encoding, door, expect, node, via] = location.search.slice(1).split(',');
 const env = {
   encoding,
   door,
+  expect,
+  node,
+  via,
   base: location.origin,
   Centrifuge: encoding === 'protobuf' ? jsonPayloads(globalThis.Centrifuge) : globalThis.Centrifuge,
   WebSocket: globalThis.WebSocket,
