@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -90,12 +91,27 @@ func flushes(w http.ResponseWriter) error {
 	}
 }
 
+// bodyTimeout is how long a client may take to send the body of a request, where the app's server has no timeout of its own: as
+// long as the first command may take on a WebSocket. Servers of streams often have none.
+const bodyTimeout = 15 * time.Second
+
 // ReadBody reads a body of at most limit bytes. If it fails it has answered the request.
 func ReadBody(w http.ResponseWriter, r *http.Request, limit int) (body []byte, ok bool) {
+	rc := http.NewResponseController(w)
+	if s, _ := r.Context().Value(http.ServerContextKey).(*http.Server); s == nil || s.ReadTimeout <= 0 {
+		_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // of what knows no deadlines, as in tests, the client is trusted
+		defer func() {
+			if ok { // else the connection is to end with the answer, and nothing more is awaited of it
+				_ = rc.SetReadDeadline(time.Time{})
+			}
+		}()
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
 	switch tooLarge := (*http.MaxBytesError)(nil); {
 	case err == nil:
 		return body, true
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		http.Error(w, "body is not sent", http.StatusRequestTimeout)
 	case errors.As(err, &tooLarge):
 		http.Error(w, fmt.Sprintf("body of more than %d bytes", limit), http.StatusRequestEntityTooLarge)
 	default:
