@@ -23,7 +23,8 @@ type Config struct {
 	// AllowedOrigins are origins, beside the node's own host, from which browsers may connect: "https://example.com",
 	// or with one leading wildcard label "https://*.example.com". "*" alone allows every origin, which lets any page
 	// use your users' cookies. Browsers leave out a default port, so ":443" never matches; for the node's own host the scheme
-	// is not compared, because a proxy in front may end TLS.
+	// is not compared, because a proxy in front may end TLS. A proxy that does not pass on the Host header, as nginx does not by
+	// itself, hides the node's own host: then it belongs here.
 	AllowedOrigins []string
 
 	// Authenticate decides who a connection belongs to. It runs once per connection, before anything else. If nil,
