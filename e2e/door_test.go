@@ -169,16 +169,6 @@ func (l *listener) publication() string {
 	return string(bytes.TrimSpace(m.Pub.Data))
 }
 
-// nothing expects that no message comes for some time.
-func (l *listener) nothing(within time.Duration) {
-	l.t.Helper()
-	select {
-	case m, ok := <-l.messages:
-		require.FailNow(l.t, "a message or an end", "%s: got %q, %v", l.door.name, m, ok)
-	case <-time.After(within):
-	}
-}
-
 // ended expects the end of the answer.
 func (l *listener) ended() {
 	l.t.Helper()
