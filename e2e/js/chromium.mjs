@@ -8,7 +8,7 @@ const [base, encoding, door, executable, ...fallback] = process.argv.slice(2);
  * A page has six connections to a server, and a stream holds one, so over streams each page runs one scenario at a time. Pages
  * of different profiles, which is what the browser makes here, share no connections.
  */
-const pages = ['websocket', 'fallback'].includes(door) ? 1 : 6;
+const pages = ['websocket', 'fallback'].includes(door) ? 1 : 4;
 
 let planned = -1;
 let done = 0;
