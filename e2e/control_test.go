@@ -22,6 +22,9 @@ type order struct {
 	Raw     *string           `json:"raw"`   // or one, byte by byte
 	Tags    map[string]string `json:"tags"`
 	Key     string            `json:"key"` // for idempotency
+	Cursor  string            `json:"cursor"`
+	Offset  uint64            `json:"offset"`
+	Epoch   string            `json:"epoch"`
 	Script  script            `json:"script"`
 	TTL     int               `json:"ttl"` // milliseconds
 	Code    uint32            `json:"code"`
@@ -64,6 +67,12 @@ func (s *server) control(ctx context.Context, operation string, o *order) (any, 
 	case "top":
 		h, err := n.History(ctx, o.Channel, fanfare.HistoryQuery{})
 		return positionReply{h.Offset, h.Epoch}, err
+	case "position": // that a cursor holds
+		positions, err := fanfare.DecodeCursor(o.Cursor, o.Channel)
+		return positionReply{positions[o.Channel].Offset, positions[o.Channel].Epoch}, err
+	case "cursor": // that holds a position
+		at := fanfare.Position{Offset: o.Offset, Epoch: o.Epoch}
+		return map[string]string{"cursor": fanfare.EncodeCursor(map[string]fanfare.Position{o.Channel: at})}, nil
 	case "forget":
 		return nil, n.RemoveHistory(ctx, o.Channel)
 	case "subscribe":

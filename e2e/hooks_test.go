@@ -188,6 +188,7 @@ func (s *server) declare(n *fanfare.Node) {
 		"users:{id}":   {Public: true, AllowPublish: fanfare.Users},
 		"single:{id}":  {Public: true, MaxSubscribers: 1, Unsubscribed: s.unsubscribed},
 		"text:{id}":    {Public: true, Payload: fanfare.PayloadText, AllowPublish: fanfare.Anyone},
+		"html:{id}":    {Public: true, Payload: fanfare.PayloadText, History: history},
 		"binary:{id}":  {Public: true, Payload: fanfare.PayloadBinary},
 		"guard:{id}": {
 			Public: true, History: history, Presence: true, Publish: s.guardPublish,

@@ -56,6 +56,17 @@ func TestSDK_Chromium_Streams(t *testing.T) {
 	}
 }
 
+// TestPlain_Node does without an SDK what pages do: with the EventSource of a package, and fetch.
+func TestPlain_Node(t *testing.T) {
+	runScenarios(t, lookNode(t), "js/node.mjs", newServer(t, false).URL, "json", "plain")
+}
+
+// TestPlain_Chromium does so in a page, with what the browser has.
+func TestPlain_Chromium(t *testing.T) {
+	node, chromium := lookNode(t), lookChromium(t)
+	runScenarios(t, node, "js/chromium.mjs", newServer(t, false).URL, "json", "plain", chromium)
+}
+
 // onEachEngine runs a test against what this system uses for plain TCP, and against what every system has.
 func onEachEngine(t *testing.T, test func(*testing.T, *server)) {
 	for name, portable := range map[string]bool{"default": false, "portable": true} {

@@ -108,6 +108,7 @@ const clientEvents = [
   'connecting', 'connected', 'disconnected', 'message', 'error',
   'subscribed', 'subscribing', 'unsubscribed', 'publication', 'join', 'leave',
 ];
+const sourceEvents = ['publication', 'gap', 'ready', 'join', 'leave', 'unsubscribe', 'disconnect', 'error'];
 const subscriptionEvents = ['subscribing', 'subscribed', 'unsubscribed', 'publication', 'join', 'leave', 'error'];
 
 /** Scenario is what one scenario gets: names of its own, and clients that end with it. */
@@ -136,7 +137,7 @@ export class Scenario {
   /** client makes a client that does not connect yet, by the door of this run unless a URL is given. */
   client({ user = this.user, node = 'main', url, ...options } = {}) {
     const way = (door) => ({ transport: door, endpoint: door === 'websocket' ? this.url(node, user) : this.endpoint(node, user, door) });
-    const targets = { websocket: this.url(node, user), fallback: ['websocket', 'http_stream', 'sse'].map(way) };
+    const targets = { websocket: this.url(node, user), plain: this.url(node, user), fallback: ['websocket', 'http_stream', 'sse'].map(way) };
     const target = url ?? targets[this.env.door] ?? [way(this.env.door)];
     const client = new this.env.Centrifuge(target, {
       websocket: this.env.WebSocket,
@@ -149,6 +150,17 @@ export class Scenario {
     client.seen = new Watcher(client, `client ${user || 'anonymous'}`, clientEvents);
     this.cleanups.push(() => client.disconnect());
     return client;
+  }
+
+  /** source opens a plain EventSource on channels. Events of the types in also are recorded, too. */
+  source(channels, query = {}, also = []) {
+    const params = new URLSearchParams({ user: this.user, ...query });
+    for (const channel of channels) params.append('channel', channel);
+    const source = new this.env.EventSource(`${this.env.base}/realtime/main/events?${params}`);
+    const events = { on: (type, fn) => source.addEventListener(type, (e) => fn({ data: e.data, id: e.lastEventId })) };
+    source.seen = new Watcher(events, 'source', [...sourceEvents, ...also]);
+    this.cleanups.push(() => source.close());
+    return source;
   }
 
   /** connected makes a client and connects it. */

@@ -24,6 +24,7 @@ const env = {
   base,
   Centrifuge: encoding === 'protobuf' ? jsonPayloads(CentrifugeProtobuf) : Centrifuge,
   WebSocket,
+  EventSource,
   foreign: (url) => ({ url, websocket: ForeignWebSocket }),
 };
 let turns = 0;

@@ -12,6 +12,7 @@ const env = {
   base: location.origin,
   Centrifuge: encoding === 'protobuf' ? jsonPayloads(globalThis.Centrifuge) : globalThis.Centrifuge,
   WebSocket: globalThis.WebSocket,
+  EventSource: globalThis.EventSource,
   // The same server under another name is another origin.
   foreign: (url) => ({ url: url.replace('127.0.0.1', 'localhost'), websocket: globalThis.WebSocket }),
 };
