@@ -119,7 +119,7 @@ func (c *Client) checkSubscribe(req *protocol.SubscribeRequest) (*subscription, 
 		return nil, DisconnectBadRequest
 	case req.Type != 0:
 		return nil, ErrNotAvailable
-	case req.TagsFilter:
+	case req.TagsFilter != nil:
 		return nil, ErrBadRequest
 	}
 	return c.reserve(req.Channel, false)
