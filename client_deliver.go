@@ -50,6 +50,7 @@ type subscription struct {
 	position   Position
 	stage      stage
 	positioned bool // with the flags below
+	special    bool // has a tailoring
 
 	// Written by the subscribe path before it is settled, constant afterwards.
 	recoverable bool
@@ -57,7 +58,6 @@ type subscription struct {
 	server      bool // made by the server
 	accepted    bool // Unsubscribed is owed
 	present     bool // the client was put into the channel's presence
-	joined      bool // the channel knows that the client has come
 	room        *room
 	channelInfo []byte
 
@@ -65,6 +65,7 @@ type subscription struct {
 	backlog *backlog // not nil if something came while seaming
 
 	claimed  atomic.Bool // somebody is ending it
+	joined   bool        // the channel knows that the client has come
 	settled  latch       // opened when the subscribe path is through, well or not
 	finished latch       // opened when it has been ended
 
@@ -72,7 +73,9 @@ type subscription struct {
 	index    int       // in audience.subs; audience.mu guards it
 	expireAt wall      // client.mu guards it
 
-	_ [16]byte // up to a multiple of 64: or neighbours in memory, whose workers run on different cores, would share lines
+	tailoring *tailoring // nil for most
+
+	_ [8]byte // up to a multiple of 64: or neighbours in memory, whose workers run on different cores, would share lines
 }
 
 // backlog is what came for a subscription before its reply was out.
@@ -119,6 +122,9 @@ func (s *subscription) buffered() int {
 func (s *subscription) begin(j joined) {
 	h := s.backlog
 	s.stage, s.position, s.backlog = flowing, j.position, nil
+	if s.special {
+		s.beginTailored(&j)
+	}
 	for _, p := range j.live {
 		s.enqueue(s.client.publicationFrame(s, p))
 	}
@@ -142,7 +148,12 @@ func (s *subscription) end() {
 func (s *subscription) deliverBatch(w *worker, b *batch) (atOnce bool) {
 	c := s.client
 	s.mu.Lock()
-	claimed := s.stage == flowing && b.continues(s) && w.claim(c, b)
+	fits, l := s.stage == flowing && b.continues(s), plain
+	if fits && s.special {
+		l = s.lookOfBatch(b)
+		fits = l != mixed
+	}
+	claimed := fits && (l == none || w.claim(c, b))
 	if !claimed {
 		s.mu.Unlock()
 		for _, item := range b.items {
@@ -150,11 +161,18 @@ func (s *subscription) deliverBatch(w *worker, b *batch) (atOnce bool) {
 		}
 		return false
 	}
-	if p := b.items[len(b.items)-1].publication; s.positioned && p.Offset > 0 {
-		s.position = p.Position
+	last := b.items[len(b.items)-1]
+	if s.positioned && last.publication.Offset > 0 {
+		s.position = last.publication.Position
+	}
+	if s.special {
+		s.got(last, true)
 	}
 	s.mu.Unlock()
-	c.writeNow(b.frames(s))
+	if l == none {
+		return false
+	}
+	c.writeNow(b.frames(s, l))
 	return true
 }
 
@@ -183,6 +201,7 @@ func (s *subscription) deliver(b *broadcast) bool {
 	case over:
 		return false
 	}
+	l := s.lookOf(b)
 	if s.positioned && p.Offset > 0 {
 		if s.position.Epoch == "" {
 			s.position.Epoch = p.Epoch
@@ -197,7 +216,12 @@ func (s *subscription) deliver(b *broadcast) bool {
 		}
 		s.position = p.Position
 	}
-	return s.enqueue(b.frame(s))
+	if !s.passes(p) {
+		return false
+	}
+	queued := s.enqueue(b.frame(s, l))
+	s.got(b, queued)
+	return queued
 }
 
 // holdPublication buffers a publication until the reply is out.
@@ -264,7 +288,7 @@ func (s *subscription) deliverMembership(b *broadcast) {
 			h.members = append(h.members, *b.membership)
 		}
 	case flowing:
-		s.client.pushMembership(b.frame(s))
+		s.client.pushMembership(b.frame(s, plain))
 	}
 }
 
@@ -415,10 +439,16 @@ func (c *Client) wirePublications(kind Payload, pubs []*Publication) []*protocol
 }
 
 func wirePublication(kind Payload, e transport.Encoding, p *Publication) *protocol.Publication {
-	w := &protocol.Publication{Data: p.Data, Offset: p.Offset, Tags: p.Tags}
+	w := wireEnvelope(p)
 	if kind == PayloadText && e == transport.JSON {
 		w.Data = protocol.AppendString(make([]byte, 0, len(p.Data)+2), p.Data)
 	}
+	return w
+}
+
+// wireEnvelope is a publication with its bytes as they are.
+func wireEnvelope(p *Publication) *protocol.Publication {
+	w := &protocol.Publication{Data: p.Data, Offset: p.Offset, Tags: p.Tags}
 	if p.Info != nil {
 		w.Info = wireInfo(p.Info)
 	}

@@ -31,3 +31,14 @@ func (n *Node) Subscribers(channel string) int {
 	defer r.mu.Unlock()
 	return r.subscribers
 }
+
+// KeepsForDeltas reports whether a channel keeps its newest publication for those who take deltas.
+func (n *Node) KeepsForDeltas(channel string) bool {
+	r, ok := n.hub.Get(channel)
+	if !ok {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last != nil
+}
