@@ -119,10 +119,12 @@ func follows(a, b *broadcast) bool {
 }
 
 // frames is the whole batch, as s gets it.
-func (b *batch) frames(s *subscription, l look) []byte {
-	if l == plain {
-		return cached(&b.joined, formKey(s), func() []byte { return b.join(s, l) })
-	}
+func (b *batch) frames(s *subscription) []byte {
+	return cached(&b.joined, formKey(s), func() []byte { return b.join(s, plain) })
+}
+
+// editedFrames is the whole batch, as those get it who take deltas.
+func (b *batch) editedFrames(s *subscription, l look) []byte {
 	if b.edited == nil {
 		b.edited = new([][]byte)
 	}

@@ -148,32 +148,33 @@ func (s *subscription) end() {
 func (s *subscription) deliverBatch(w *worker, b *batch) (atOnce bool) {
 	c := s.client
 	s.mu.Lock()
-	fits, l := s.stage == flowing && b.continues(s), plain
-	if fits && s.special {
-		l = s.lookOfBatch(b)
-		fits = l != mixed
+	if s.special {
+		return s.deliverTailored(w, b)
 	}
-	claimed := fits && (l == none || w.claim(c, b))
+	claimed := s.stage == flowing && b.continues(s) && w.claim(c, b)
 	if !claimed {
 		s.mu.Unlock()
-		for _, item := range b.items {
-			s.take(item)
-		}
+		s.takeAll(b)
 		return false
 	}
-	last := b.items[len(b.items)-1]
-	if s.positioned && last.publication.Offset > 0 {
-		s.position = last.publication.Position
-	}
-	if s.special {
-		s.got(last, true)
-	}
+	s.advance(b)
 	s.mu.Unlock()
-	if l == none {
-		return false
-	}
-	c.writeNow(b.frames(s, l))
+	c.writeNow(b.frames(s))
 	return true
+}
+
+// advance moves the position to the end of a batch that begins right behind it. The lock is held.
+func (s *subscription) advance(b *batch) {
+	if p := b.items[len(b.items)-1].publication; s.positioned && p.Offset > 0 {
+		s.position = p.Position
+	}
+}
+
+// takeAll takes the messages of a batch one by one.
+func (s *subscription) takeAll(b *batch) {
+	for _, item := range b.items {
+		s.take(item)
+	}
 }
 
 // take takes one message from the worker.

@@ -94,6 +94,31 @@ func (s *subscription) lookOfBatch(b *batch) look {
 	return mixed
 }
 
+// deliverTailored is [subscription.deliverBatch] for a subscription with a tailoring. It unlocks the subscription.
+func (s *subscription) deliverTailored(w *worker, b *batch) (atOnce bool) {
+	l, c := mixed, s.client
+	if s.stage == flowing && b.continues(s) {
+		l = s.lookOfBatch(b)
+	}
+	if l == mixed || l != none && !w.claim(c, b) {
+		s.mu.Unlock()
+		s.takeAll(b)
+		return false
+	}
+	s.advance(b)
+	s.got(b.items[len(b.items)-1], true)
+	s.mu.Unlock()
+	switch l {
+	case none:
+		return false
+	case plain:
+		c.writeNow(b.frames(s))
+	default:
+		c.writeNow(b.editedFrames(s, l))
+	}
+	return true
+}
+
 // got notes what the client has now. The lock is held.
 func (s *subscription) got(b *broadcast, queued bool) {
 	if !s.takesDeltas() {
