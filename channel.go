@@ -129,10 +129,10 @@ type ChannelOptions struct {
 	// publication, if anybody takes it. Not with SlowReaderKeepLatest, nor with SlowReaderDropOldest for subscriptions without
 	// positions: they drop what the next difference is to.
 	Delta bool
-	// TagsFilter lets clients choose by [WithTags] which publications they get. Those that they do not get still count for
-	// recovery. What a filter costs is bounded: it may have 100 nodes, 16 levels and 1000 values in lists; numbers are compared as
-	// decimals, exactly. If false, a subscription with a filter is refused with [ErrBadRequest]. Of a client that asks for both,
-	// Delta is declined.
+	// TagsFilter lets clients choose by [WithTags] which publications they get. Those that they do not get still count for recovery; a
+	// cache sends the newest that passes, of the [Config.MaxRecovered] newest ones. What a filter costs is bounded: it may have 100
+	// nodes, 16 levels and 1000 values in lists; numbers are compared as decimals, exactly, and have no exponents. If false, a
+	// subscription with a filter is refused with [ErrBadRequest]. To a client that asks for both, Delta is declined.
 	TagsFilter bool
 }
 
@@ -176,9 +176,10 @@ func (o ChannelOptions) resolve() (ChannelOptions, error) {
 	case o.SlowReader == SlowReaderKeepLatest && o.keepsHistory() && !o.caches():
 		return o, errors.New("SlowReader: SlowReaderKeepLatest is for channels without History or with RecoveryCache")
 	case o.Delta && o.SlowReader == SlowReaderKeepLatest:
-		return o, errors.New("Delta: SlowReaderKeepLatest drops what the next delta builds on")
+		return o, errors.New("SlowReader: SlowReaderKeepLatest drops what Delta builds on")
 	case o.Delta && o.SlowReader == SlowReaderDropOldest && !o.alwaysPositioned():
-		return o, errors.New("Delta: SlowReaderDropOldest drops what the next delta builds on, unless every subscription has positions: set History, and no Recovery but RecoveryStream, RecoveryCache or RecoveryCacheAlways")
+		return o, errors.New("SlowReader: SlowReaderDropOldest drops what Delta builds on where subscriptions have no positions: " +
+			"it needs History, and Recovery neither RecoveryOnRequest nor RecoveryOff")
 	case (o.AllowHistory != Nobody || o.ReadHistory != nil) && !o.keepsHistory():
 		return o, errors.New("AllowHistory and ReadHistory need History")
 	case o.PresenceGrace < 0:
