@@ -286,6 +286,23 @@ func TestDelta_Spec11_2_OnlyToThePredecessor(t *testing.T) {
 		publishDocuments(t, node, 1, 2, 3, 4, 5)
 		requireRead(t, r, "Fdddd", document(1), document(2), document(3), document(4), document(5))
 	})
+	inBothEncodings(t, "what the node has missed and the client has recovered", func(t *testing.T, e transport.Encoding) {
+		node := bent(t, func(p *fanfare.Publication) []*fanfare.Publication {
+			if p.Offset == 2 || p.Offset == 3 {
+				return nil
+			}
+			return []*fanfare.Publication{p}
+		})
+		other, r := read(t, node, e), read(t, node, e)
+		other.subscribe("x", fossil)
+		publishDocuments(t, node, 1, 2, 3)
+		require.True(t, r.subscribe("x", order{recover: true, delta: "fossil"}).recovered)
+		require.NoError(t, node.RemoveHistory(t.Context(), "x")) // so that the node cannot make up for it
+		publishDocuments(t, node, 4, 5)
+		requireRead(t, r, "FddFd", document(1), document(2), document(3), document(4), document(5))
+		requireRead(t, other, "F", document(1))
+		require.Equal(t, []string{"x unsubscribe 2500"}, other.pushes)
+	})
 	inBothEncodings(t, "what comes twice", func(t *testing.T, e transport.Encoding) {
 		node := bent(t, func(p *fanfare.Publication) []*fanfare.Publication { return []*fanfare.Publication{p, p} })
 		r := read(t, node, e)
