@@ -21,6 +21,7 @@ type arrivals struct {
 	passed  [256]atomic.Int32 // how many of these a message has passed, modulo the length
 	room    chan struct{}     // a token for each message that has passed all
 	payload []byte
+	asking  string // members of the subscribe commands besides the channel
 }
 
 type arrivalShard struct {
@@ -96,7 +97,7 @@ func (a *arrivals) join(b *testing.B, node *fanfare.Node, channel string, n, siz
 	}
 	// As they lie in memory is not the order of a channel that people come to and leave.
 	order := rand.New(rand.NewPCG(1, 2)).Perm(n)
-	for _, frame := range []string{`{"id":1,"connect":{}}`, `{"id":2,"subscribe":{"channel":"` + channel + `"}}`} {
+	for _, frame := range []string{`{"id":1,"connect":{}}`, `{"id":2,"subscribe":{"channel":"` + channel + `"` + a.asking + `}}`} {
 		for _, i := range order {
 			require.NoError(b, conns[i].session.Receive([]byte(frame)))
 		}

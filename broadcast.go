@@ -25,6 +25,8 @@ type broadcast struct {
 	mu       sync.Mutex // guards below
 	messages [][]byte   // by wire form and kind of payload
 	frames   [][]byte
+
+	edit *edit // what those get who take deltas; nil unless the room had some
 }
 
 // formKey numbers the ways in which one publication may look to subscriptions.
@@ -33,7 +35,10 @@ func formKey(s *subscription) int {
 }
 
 // message is the encoded push, as s gets it.
-func (b *broadcast) message(s *subscription) []byte {
+func (b *broadcast) message(s *subscription, l look) []byte {
+	if l != plain {
+		return b.edited().message(s, l)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.messageLocked(s)
@@ -46,10 +51,21 @@ func (b *broadcast) messageLocked(s *subscription) []byte {
 }
 
 // frame is the message in a frame of its own.
-func (b *broadcast) frame(s *subscription) []byte {
+func (b *broadcast) frame(s *subscription, l look) []byte {
+	if l != plain {
+		return b.edited().frame(s, l)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return cached(&b.frames, formKey(s), func() []byte { return s.client.frame(b.messageLocked(s)) })
+}
+
+// edited is how the publication looks to those who take deltas, also if there was nobody when it was posted.
+func (b *broadcast) edited() *edit {
+	if b.edit != nil {
+		return b.edit
+	}
+	return &edit{target: &content{p: b.publication}}
 }
 
 func cached(frames *[][]byte, key int, build func() []byte) []byte {
@@ -76,6 +92,7 @@ type batch struct {
 	size     int           // what they count in the inbox
 	paced    bool          // it has waited for its time
 	joined   [][]byte      // by wire form and kind of payload: the publications in as few frames as possible
+	edited   *[][]byte     // the same for those who take deltas, and by whether the first is one
 	count    int32         // of the subscriptions that got all of it at once
 	cost     time.Duration // of the pass
 }
@@ -103,18 +120,40 @@ func follows(a, b *broadcast) bool {
 
 // frames is the whole batch, as s gets it.
 func (b *batch) frames(s *subscription) []byte {
-	return cached(&b.joined, formKey(s), func() []byte {
-		if len(b.items) == 1 {
-			return b.items[0].frame(s)
-		}
-		messages := make([][]byte, len(b.items))
-		size := 0
-		for i, item := range b.items {
-			messages[i] = item.message(s)
-			size += len(messages[i]) + 1
-		}
-		return s.client.info.Framing.AppendFrame(make([]byte, 0, size+16), messages...)
-	})
+	return cached(&b.joined, formKey(s), func() []byte { return b.join(s, plain) })
+}
+
+// editedFrames is the whole batch, as those get it who take deltas.
+func (b *batch) editedFrames(s *subscription, l look) []byte {
+	if b.edited == nil {
+		b.edited = new([][]byte)
+	}
+	return cached(b.edited, editKey(s, l), func() []byte { return b.join(s, l) })
+}
+
+func (b *batch) join(s *subscription, l look) []byte {
+	if len(b.items) == 1 {
+		return b.items[0].frame(s, l)
+	}
+	messages := make([][]byte, len(b.items))
+	size := 0
+	for i, item := range b.items {
+		messages[i] = item.message(s, b.lookAt(i, l))
+		size += len(messages[i]) + 1
+	}
+	return s.client.info.Framing.AppendFrame(make([]byte, 0, size+16), messages...)
+}
+
+// lookAt is how one of the publications looks if the first looks like first: the others may be deltas, for whoever gets them has
+// got the one before.
+func (b *batch) lookAt(i int, first look) look {
+	if i == 0 || first == plain {
+		return first
+	}
+	if e := b.items[i].edit; e != nil && e.base != nil && e.base.seq == b.items[i-1].seq {
+		return asDelta
+	}
+	return inFull
 }
 
 // continues reports whether the batch begins right behind what the subscription has. Its lock is held.

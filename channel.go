@@ -123,6 +123,17 @@ type ChannelOptions struct {
 	Payload Payload
 	// SlowReader says what happens when a client does not read.
 	SlowReader SlowReader
+	// Delta lets clients have publications as what has changed since the one before, where that is shorter: for channels that
+	// carry one document, state or list after the other. Of clients, those take part that ask for it (delta "fossil"); all others
+	// get everything in full, as do subscriptions that the server makes. It needs no History. The difference is worked out once per
+	// publication, if anybody takes it. Not with SlowReaderKeepLatest, nor with SlowReaderDropOldest for subscriptions without
+	// positions: they drop what the next difference is to.
+	Delta bool
+	// TagsFilter lets clients choose by [WithTags] which publications they get. Those that they do not get still count for recovery; a
+	// cache sends the newest that passes, of the [Config.MaxRecovered] newest ones. What a filter costs is bounded: it may have 100
+	// nodes, 16 levels and 1000 values in lists; numbers are compared as decimals, exactly, and have no exponents. If false, a
+	// subscription with a filter is refused with [ErrBadRequest]. To a client that asks for both, Delta is declined.
+	TagsFilter bool
 }
 
 // declaration is a pattern with its options, as given to [Node.Channel].
@@ -164,6 +175,11 @@ func (o ChannelOptions) resolve() (ChannelOptions, error) {
 		return o, errors.New("Recovery needs History")
 	case o.SlowReader == SlowReaderKeepLatest && o.keepsHistory() && !o.caches():
 		return o, errors.New("SlowReader: SlowReaderKeepLatest is for channels without History or with RecoveryCache")
+	case o.Delta && o.SlowReader == SlowReaderKeepLatest:
+		return o, errors.New("SlowReader: SlowReaderKeepLatest drops what Delta builds on")
+	case o.Delta && o.SlowReader == SlowReaderDropOldest && !o.alwaysPositioned():
+		return o, errors.New("SlowReader: SlowReaderDropOldest drops what Delta builds on where subscriptions have no positions: " +
+			"it needs History, and Recovery neither RecoveryOnRequest nor RecoveryOff")
 	case (o.AllowHistory != Nobody || o.ReadHistory != nil) && !o.keepsHistory():
 		return o, errors.New("AllowHistory and ReadHistory need History")
 	case o.PresenceGrace < 0:
@@ -182,6 +198,12 @@ func (o *ChannelOptions) caches() bool {
 }
 
 func (o *ChannelOptions) keepsHistory() bool { return o.History.Size > 0 }
+
+// alwaysPositioned reports whether a subscription has positions that does not ask for them.
+func (o *ChannelOptions) alwaysPositioned() bool {
+	positioned, _ := o.positions(recoverWish{})
+	return positioned
+}
 
 // positions says what a subscription is granted. Recoverable implies positioned (spec 5.2).
 func (o *ChannelOptions) positions(w recoverWish) (positioned, recoverable bool) {

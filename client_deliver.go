@@ -50,6 +50,7 @@ type subscription struct {
 	position   Position
 	stage      stage
 	positioned bool // with the flags below
+	special    bool // has a tailoring
 
 	// Written by the subscribe path before it is settled, constant afterwards.
 	recoverable bool
@@ -57,7 +58,6 @@ type subscription struct {
 	server      bool // made by the server
 	accepted    bool // Unsubscribed is owed
 	present     bool // the client was put into the channel's presence
-	joined      bool // the channel knows that the client has come
 	room        *room
 	channelInfo []byte
 
@@ -65,6 +65,7 @@ type subscription struct {
 	backlog *backlog // not nil if something came while seaming
 
 	claimed  atomic.Bool // somebody is ending it
+	joined   bool        // the channel knows that the client has come
 	settled  latch       // opened when the subscribe path is through, well or not
 	finished latch       // opened when it has been ended
 
@@ -72,7 +73,9 @@ type subscription struct {
 	index    int       // in audience.subs; audience.mu guards it
 	expireAt wall      // client.mu guards it
 
-	_ [16]byte // up to a multiple of 64: or neighbours in memory, whose workers run on different cores, would share lines
+	tailoring *tailoring // nil for most
+
+	_ [8]byte // up to a multiple of 64: or neighbours in memory, whose workers run on different cores, would share lines
 }
 
 // backlog is what came for a subscription before its reply was out.
@@ -119,6 +122,9 @@ func (s *subscription) buffered() int {
 func (s *subscription) begin(j joined) {
 	h := s.backlog
 	s.stage, s.position, s.backlog = flowing, j.position, nil
+	if s.special {
+		s.beginTailored(&j)
+	}
 	for _, p := range j.live {
 		s.enqueue(s.client.publicationFrame(s, p))
 	}
@@ -142,20 +148,33 @@ func (s *subscription) end() {
 func (s *subscription) deliverBatch(w *worker, b *batch) (atOnce bool) {
 	c := s.client
 	s.mu.Lock()
+	if s.special {
+		return s.deliverTailored(w, b)
+	}
 	claimed := s.stage == flowing && b.continues(s) && w.claim(c, b)
 	if !claimed {
 		s.mu.Unlock()
-		for _, item := range b.items {
-			s.take(item)
-		}
+		s.takeAll(b)
 		return false
 	}
-	if p := b.items[len(b.items)-1].publication; s.positioned && p.Offset > 0 {
-		s.position = p.Position
-	}
+	s.advance(b)
 	s.mu.Unlock()
 	c.writeNow(b.frames(s))
 	return true
+}
+
+// advance moves the position to the end of a batch that begins right behind it. The lock is held.
+func (s *subscription) advance(b *batch) {
+	if p := b.items[len(b.items)-1].publication; s.positioned && p.Offset > 0 {
+		s.position = p.Position
+	}
+}
+
+// takeAll takes the messages of a batch one by one.
+func (s *subscription) takeAll(b *batch) {
+	for _, item := range b.items {
+		s.take(item)
+	}
 }
 
 // take takes one message from the worker.
@@ -183,6 +202,7 @@ func (s *subscription) deliver(b *broadcast) bool {
 	case over:
 		return false
 	}
+	l := s.lookOf(b)
 	if s.positioned && p.Offset > 0 {
 		if s.position.Epoch == "" {
 			s.position.Epoch = p.Epoch
@@ -197,7 +217,12 @@ func (s *subscription) deliver(b *broadcast) bool {
 		}
 		s.position = p.Position
 	}
-	return s.enqueue(b.frame(s))
+	if !s.passes(p) {
+		return false
+	}
+	queued := s.enqueue(b.frame(s, l))
+	s.got(b, queued)
+	return queued
 }
 
 // holdPublication buffers a publication until the reply is out.
@@ -264,7 +289,7 @@ func (s *subscription) deliverMembership(b *broadcast) {
 			h.members = append(h.members, *b.membership)
 		}
 	case flowing:
-		s.client.pushMembership(b.frame(s))
+		s.client.pushMembership(b.frame(s, plain))
 	}
 }
 
@@ -415,10 +440,16 @@ func (c *Client) wirePublications(kind Payload, pubs []*Publication) []*protocol
 }
 
 func wirePublication(kind Payload, e transport.Encoding, p *Publication) *protocol.Publication {
-	w := &protocol.Publication{Data: p.Data, Offset: p.Offset, Tags: p.Tags}
+	w := wireEnvelope(p)
 	if kind == PayloadText && e == transport.JSON {
 		w.Data = protocol.AppendString(make([]byte, 0, len(p.Data)+2), p.Data)
 	}
+	return w
+}
+
+// wireEnvelope is a publication with its bytes as they are.
+func wireEnvelope(p *Publication) *protocol.Publication {
+	w := &protocol.Publication{Data: p.Data, Offset: p.Offset, Tags: p.Tags}
 	if p.Info != nil {
 		w.Info = wireInfo(p.Info)
 	}

@@ -36,6 +36,7 @@ type opening struct {
 	reply  SubscribeReply
 	seam   seam
 	joined joined
+	edits  *editCache // of what was read of the stream
 }
 
 // startSubscribe checks a subscribe command and starts it: subscribes to different channels overlap, because clients send
@@ -119,8 +120,6 @@ func (c *Client) checkSubscribe(req *protocol.SubscribeRequest) (*subscription, 
 		return nil, DisconnectBadRequest
 	case req.Type != 0:
 		return nil, ErrNotAvailable
-	case req.TagsFilter:
-		return nil, ErrBadRequest
 	}
 	return c.reserve(req.Channel, false)
 }
@@ -164,6 +163,9 @@ func (c *Client) reserve(channel string, server bool) (*subscription, error) {
 // subscribe is the path of a subscribe command, top to bottom (spec 5.2, 10.5). It queues the reply itself, in its place
 // between history and live messages.
 func (c *Client) subscribe(s *subscription, id uint32, req *protocol.SubscribeRequest) error {
+	if err := s.tailor(req); err != nil {
+		return err
+	}
 	reply, err := c.authorize(s.declared, s.params, s.channel, req)
 	if err == nil {
 		s.accepted = true
@@ -278,10 +280,15 @@ func (c *Client) readSeam(ctx context.Context, o *opening) error {
 	}
 	o.seam = seam{
 		cache: s.declared.options.caches(), recover: o.wish.recover && s.recoverable, since: o.wish.since,
-		stale: s.buffered(), escaped: c.escapes(s.declared.options.Payload),
+		stale: s.buffered(), escaped: s.escapes(),
+	}
+	if s.special {
+		o.seam.filter = s.tailoring.filter
 	}
 	var q HistoryQuery
 	switch {
+	case o.seam.recover && o.seam.cache && o.seam.filter != nil:
+		q = HistoryQuery{Limit: n.config.MaxRecovered, Reverse: true} // the newest one that passes may be an old one
 	case o.seam.recover && o.seam.cache:
 		q = HistoryQuery{Limit: 1, Reverse: true}
 	case o.seam.recover:
@@ -289,6 +296,10 @@ func (c *Client) readSeam(ctx context.Context, o *opening) error {
 	}
 	var err error
 	o.seam.history, err = s.room.history(ctx, q)
+	o.seam.more = q.Reverse && len(o.seam.history.Publications) == q.Limit
+	if s.takesDeltas() {
+		o.edits = s.room.editsOf(o.seam.history)
+	}
 	return err
 }
 
@@ -384,7 +395,12 @@ func (c *Client) subscribeResult(o *opening) *protocol.SubscribeResult {
 		Positioned: s.positioned, Recoverable: s.recoverable, Data: o.reply.Data,
 		WasRecovering: o.wish.recover, Recovered: j.recovered,
 		Epoch: j.told.Epoch, Offset: j.told.Offset,
-		Publications: c.wirePublications(s.declared.options.Payload, j.publications),
+		Delta: s.takesDeltas(),
+	}
+	if r.Delta {
+		r.Publications = c.wireEdits(s.declared.options.Payload, j.publications, o.edits)
+	} else {
+		r.Publications = c.wirePublications(s.declared.options.Payload, j.publications)
 	}
 	if !o.reply.ExpireAt.IsZero() {
 		c.setSubscriptionExpiry(s, o.reply.ExpireAt)

@@ -38,6 +38,11 @@
 //
 // Without history a message reaches those who are connected, at most once, in order.
 //
+// # What is sent
+//
+// Clients get every publication whole, unless they ask for less: [ChannelOptions.Delta] lets them have what has changed since the
+// one before, [ChannelOptions.TagsFilter] only what they choose.
+//
 // # Hooks
 //
 // Hooks are ordinary blocking functions, func(ctx, request) (reply, error). A hook that is slow, hangs or panics costs the

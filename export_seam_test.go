@@ -38,3 +38,14 @@ func (n *Node) CountedBrowsers() int {
 	defer n.crowd.mu.Unlock()
 	return len(n.crowd.streams)
 }
+
+// KeepsForDeltas reports whether a channel keeps its newest publication for those who take deltas.
+func (n *Node) KeepsForDeltas(channel string) bool {
+	r, ok := n.hub.Get(channel)
+	if !ok {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last != nil
+}

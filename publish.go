@@ -25,7 +25,8 @@ func WithIdempotencyKey(key string) PublishOption {
 	return func(o *publishOptions) { o.idempotencyKey = key }
 }
 
-// WithTags adds properties to a publication. The map must not be changed afterwards.
+// WithTags adds properties to a publication, by which clients may choose: see [ChannelOptions.TagsFilter]. The map must not be
+// changed afterwards.
 func WithTags(tags map[string]string) PublishOption {
 	return func(o *publishOptions) { o.tags = tags }
 }

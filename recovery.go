@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/fanfare-go/fanfare/internal/protocol"
+	"github.com/fanfare-go/fanfare/internal/tagfilter"
 )
 
 // errSeamGap says that history and live messages do not join: something was lost between them.
@@ -14,8 +15,11 @@ var errSeamGap = errors.New("fanfare: gap between history and live messages")
 // one atomic read of the stream returned, and what came live since before that read. It is a value: the decision is the
 // pure function [seam.merge].
 type seam struct {
-	// cache selects the rules of cache recovery: history then holds at most the newest publication.
-	cache bool
+	// cache selects the rules of cache recovery: history then holds at most the newest publication; or, with a filter, the newest
+	// ones, the newest first, and more says that there may be older ones.
+	cache, more bool
+	// filter, if not nil, says what of a recovery is sent. What is recovered is decided without it.
+	filter *tagfilter.Filter
 	// recover is the client's wish to get what followed since.
 	recover bool
 	since   Position
@@ -28,7 +32,7 @@ type seam struct {
 	stale    int
 	// maxBytes bounds the payload of a recovery; more is not recovered. 0 is no bound.
 	maxBytes int
-	// escaped says that the payloads are text, which is escaped on this connection.
+	// escaped says that the payloads are escaped on this connection: they are text, or in strings for the sake of deltas.
 	escaped bool
 }
 
@@ -75,6 +79,9 @@ func (s seam) merge() (joined, error) {
 		s.mergeCache(&j, buffered)
 	} else if err := s.mergeStream(&j, buffered); err != nil {
 		return joined{}, err
+	}
+	if s.filter != nil {
+		j.publications = slices.DeleteFunc(j.publications, func(p *Publication) bool { return !s.filter.Match(p.Tags) })
 	}
 	if s.maxBytes > 0 && j.recovered && sizeOf(j.publications, s.escaped) > s.maxBytes {
 		// A reply that would fill the client's queue throws it out again and again: better to say that it was too much.
@@ -134,13 +141,7 @@ func (s seam) mergeCache(j *joined, buffered []*Publication) {
 	if !s.recover {
 		return
 	}
-	var newest *Publication
-	if n := len(s.history.Publications); n > 0 {
-		newest = s.history.Publications[n-1]
-	}
-	if n := len(buffered); n > 0 && (newest == nil || buffered[n-1].Offset > newest.Offset) {
-		newest = buffered[n-1]
-	}
+	newest := s.newest(buffered, nil)
 	same := s.since.Offset > 0 && s.since.Offset == j.position.Offset && s.since.Epoch == j.position.Epoch
 	switch {
 	case same:
@@ -148,9 +149,33 @@ func (s seam) mergeCache(j *joined, buffered []*Publication) {
 		j.told = Position{s.since.Offset, j.position.Epoch}
 	case newest != nil && newest.Offset == j.position.Offset:
 		j.recovered, j.publications = true, []*Publication{newest}
+		if s.filter != nil {
+			newest = s.newest(buffered, s.filter)
+		}
+		switch {
+		case newest == nil && s.more:
+			j.recovered, j.publications = false, nil // what the client wants may be older than what was read
+			return
+		case newest == nil:
+			j.publications = nil // and the client has everything up to its position, which is that of the stream
+			return
+		}
+		j.publications[0] = newest
 		// A client from another life of the stream may stand further on: the publication must move it forward (spec 10.3).
 		j.told = Position{min(s.since.Offset, newest.Offset-1), j.position.Epoch}
 	}
+}
+
+// newest returns the newest publication that passes the filter; nil passes all.
+func (s seam) newest(buffered []*Publication, filter *tagfilter.Filter) (newest *Publication) {
+	for _, list := range [][]*Publication{s.history.Publications, buffered} {
+		for _, p := range list {
+			if (newest == nil || p.Offset > newest.Offset) && (filter == nil || filter.Match(p.Tags)) {
+				newest = p
+			}
+		}
+	}
+	return newest
 }
 
 func byOffset(a, b *Publication) int {

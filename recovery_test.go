@@ -4,6 +4,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fanfare-go/fanfare/internal/protocol"
+	"github.com/fanfare-go/fanfare/internal/tagfilter"
 )
 
 func pubs(epoch string, offsets ...uint64) []*Publication {
@@ -133,6 +136,48 @@ func TestSeam_Merge(t *testing.T) {
 	}
 }
 
+// requireFilters fails the test unless a filter changes nothing of a decision but what is sent.
+func requireFilters(t *testing.T, s seam, j joined) {
+	t.Helper()
+	var err error
+	s.filter, err = tagfilter.Compile(&protocol.FilterNode{Key: "even", Cmp: "ex"})
+	require.NoError(t, err)
+	passing := func(in []*Publication) (out []*Publication) {
+		for _, p := range in {
+			if p.Tags != nil {
+				out = append(out, p)
+			}
+		}
+		return out
+	}
+	got, err := s.merge()
+	require.NoError(t, err)
+	require.Equal(t, j.position, got.position)
+	require.Equal(t, j.recovered, got.recovered)
+	if !s.cache {
+		require.Equal(t, j.told, got.told)
+		require.Equal(t, passing(j.publications), append([]*Publication(nil), got.publications...))
+		return
+	}
+	if len(j.publications) == 0 {
+		require.Empty(t, got.publications)
+		return
+	}
+	var newest *Publication
+	for _, p := range passing(append(append([]*Publication(nil), s.history.Publications...), s.buffered...)) {
+		if newest == nil || p.Offset > newest.Offset {
+			newest = p
+		}
+	}
+	if newest == nil {
+		require.Empty(t, got.publications)
+		require.Equal(t, got.position, got.told)
+		return
+	}
+	require.Equal(t, []uint64{newest.Offset}, offsets(got.publications))
+	require.Less(t, got.told.Offset, newest.Offset)
+}
+
 // FuzzSeam_Merge: whatever comes, a recovered list is gapless from what the client has to where the subscription stands.
 func FuzzSeam_Merge(f *testing.F) {
 	f.Add(uint8(3), uint8(4), uint8(6), uint8(2), []byte{5, 6, 7}, true, false)
@@ -148,12 +193,20 @@ func FuzzSeam_Merge(f *testing.F) {
 		for _, b := range buffered {
 			s.buffered = append(s.buffered, pubs("e", uint64(b))...)
 		}
+		for _, list := range [][]*Publication{h.Publications, s.buffered} {
+			for _, p := range list {
+				if p.Offset%2 == 0 {
+					p.Tags = map[string]string{"even": ""}
+				}
+			}
+		}
 		j, err := s.merge()
 		if err != nil {
 			require.ErrorIs(t, err, errSeamGap)
 			return
 		}
 		require.GreaterOrEqual(t, j.position.Offset, h.Offset)
+		requireFilters(t, s, j)
 		if !j.recovered {
 			require.Empty(t, j.publications)
 			require.Equal(t, j.position, j.told)

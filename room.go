@@ -42,6 +42,9 @@ type room struct {
 	lagging      bool // messages were dropped because the workers' inboxes were full
 	kept         *keptRead
 	keptFor      *time.Timer // until kept is forgotten
+
+	editing int      // subscribers that take deltas
+	last    *content // the newest publication that came here, while there are some
 }
 
 func (n *Node) newRoom(channel string) *room {
@@ -106,6 +109,9 @@ func (r *room) add(s *subscription, max int) bool {
 		return false
 	}
 	r.subscribers++
+	if s.takesDeltas() {
+		r.editing++
+	}
 	w := s.client.worker
 	if r.audiences == nil {
 		r.audiences = make([]*audience, len(r.node.workers))
@@ -128,6 +134,11 @@ func (r *room) remove(s *subscription) {
 	}
 	s.audience = nil
 	r.subscribers--
+	if s.takesDeltas() {
+		if r.editing--; r.editing == 0 {
+			r.last = nil
+		}
+	}
 	a.size--
 	a.remove(s)
 }
@@ -274,7 +285,12 @@ func (r *room) broadcast(p *Publication, inline *[]*audience) {
 		}
 	}
 	r.deliveredAt = time.Now()
-	r.post(&broadcast{channel: r.channel, publication: p, size: p.size(false) + broadcastOverhead}, inline)
+	b := &broadcast{channel: r.channel, publication: p, size: p.size(false) + broadcastOverhead}
+	if r.editing > 0 {
+		b.edit = &edit{base: r.last, target: &content{p: p, seq: r.seq + 1}} // the number that post gives
+		r.last = b.edit.target
+	}
+	r.post(b, inline)
 }
 
 // post puts a message into the inbox of every audience. To inline, if it is not nil, it adds those that the caller is to serve

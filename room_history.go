@@ -14,6 +14,7 @@ const keepRead = time.Second
 type keptRead struct {
 	since  Position
 	result HistoryResult
+	edits  *editCache // of those who take deltas
 }
 
 // history reads the stream for a subscription that is in an audience already. After a break many clients come at once, with
@@ -82,12 +83,22 @@ func (r *room) observe(q HistoryQuery, result HistoryResult) {
 	if n := len(result.Publications); n > 0 && result.Publications[n-1].Offset != result.Offset {
 		return // there is more
 	}
-	r.kept = &keptRead{*q.Since, result}
+	r.kept = &keptRead{*q.Since, result, &editCache{}}
 	if r.keptFor == nil {
 		r.keptFor = time.AfterFunc(keepRead, r.forgetRead)
 	} else {
 		r.keptFor.Reset(keepRead)
 	}
+}
+
+// editsOf returns what was worked out for others who were answered by the read of a result, if that is still there.
+func (r *room) editsOf(result HistoryResult) *editCache {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.kept != nil && r.kept.result.Position == result.Position {
+		return r.kept.edits
+	}
+	return nil
 }
 
 func (r *room) forgetRead() {

@@ -14,6 +14,9 @@ function fromBytes(bytes) {
 
 const payloads = new Set(['data', 'conn_info', 'chan_info']);
 
+/** received are the bytes that payloads were made of. What is a delta is put together before it is read. */
+const received = new WeakMap();
+
 /** convert replaces every payload in a message, in place. */
 function convert(message, replace) {
   for (const key of payloads) {
@@ -22,6 +25,7 @@ function convert(message, replace) {
   }
   for (const [key, value] of Object.entries(message ?? {})) {
     if (payloads.has(key)) {
+      if (key === 'data') received.set(message, value);
       message[key] = value === undefined || value instanceof Uint8Array && value.length === 0 ? undefined : replace(value);
     } else if (key === 'tags') {
       if (Object.keys(value).length === 0) message.tags = undefined;
@@ -38,9 +42,13 @@ export function jsonPayloads(Centrifuge) {
     _formatOverride() {
       super._formatOverride();
       const codec = this._codec;
-      const { encodeCommands, decodeReplies } = codec;
+      const { encodeCommands, decodeReplies, applyDeltaIfNeeded } = codec;
       codec.encodeCommands = (commands) =>
         encodeCommands.call(codec, commands.map((c) => convert(structuredClone(c), toBytes)));
+      codec.applyDeltaIfNeeded = (pub, previous) => {
+        const result = applyDeltaIfNeeded.call(codec, { ...pub, delta: pub.delta, data: received.get(pub) }, previous);
+        return { ...result, newData: fromBytes(result.newData) };
+      };
       codec.decodeReplies = (data) => decodeReplies.call(codec, data).map((r) => convert(r, fromBytes));
     }
   };

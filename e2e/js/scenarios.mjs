@@ -1,5 +1,6 @@
 // All scenarios, by name. A name is the name of a Go subtest.
 import { connecting } from './scenarios/connecting.mjs';
+import { delta } from './scenarios/delta.mjs';
 import { disconnecting } from './scenarios/disconnecting.mjs';
 import { messaging } from './scenarios/messaging.mjs';
 import { presence } from './scenarios/presence.mjs';
@@ -7,6 +8,7 @@ import { recovering } from './scenarios/recovering.mjs';
 import { refreshing } from './scenarios/refreshing.mjs';
 import { serverside } from './scenarios/serverside.mjs';
 import { subscribing } from './scenarios/subscribing.mjs';
+import { tags } from './scenarios/tags.mjs';
 
 /** webSocketOnly are those that look into the WebSocket, or at what only it does. */
 export const webSocketOnly = new Set([
@@ -23,6 +25,8 @@ export const scenarios = {
   ...messaging,
   ...presence,
   ...recovering,
+  ...delta,
+  ...tags,
   ...serverside,
   ...disconnecting,
   ...refreshing,

@@ -182,7 +182,7 @@ func decodeJSONSubscribe(val []byte) (*SubscribeRequest, error) {
 		case "delta":
 			r.Delta = o.text()
 		case "tf":
-			r.TagsFilter = !o.null()
+			r.TagsFilter = o.filter(1)
 		case "flag":
 			r.Flag = o.int(64)
 		case "type":

@@ -35,8 +35,17 @@ func specCommands() []commandTest {
 			protocol.Command{ID: 2, Subscribe: &protocol.SubscribeRequest{Channel: "doc", Recoverable: true, Delta: "fossil"}}},
 		{"all of subscribe", `{"id":2,"subscribe":{"channel":"c","token":"t","data":[1],"join_leave":true,"tf":{"op":""},"flag":3,"type":-1}}`,
 			protocol.Command{ID: 2, Subscribe: &protocol.SubscribeRequest{
-				Channel: "c", Token: "t", Data: raw(`[1]`), JoinLeave: true, TagsFilter: true, Flag: 3, Type: -1,
+				Channel: "c", Token: "t", Data: raw(`[1]`), JoinLeave: true, TagsFilter: &protocol.FilterNode{}, Flag: 3, Type: -1,
 			}}},
+		{"tags filter", `{"id":2,"subscribe":{"tf":{"op":"or","nodes":[{"key":"a","cmp":"in","vals":["x","","z"]},{"op":"not","nodes":[{"key":"b","cmp":"eq","val":"v"}]}]}}}`,
+			protocol.Command{ID: 2, Subscribe: &protocol.SubscribeRequest{TagsFilter: &protocol.FilterNode{Op: "or", Nodes: []*protocol.FilterNode{
+				{Key: "a", Cmp: "in", Vals: []string{"x", "", "z"}},
+				{Op: "not", Nodes: []*protocol.FilterNode{{Key: "b", Cmp: "eq", Val: "v"}}},
+			}}}}},
+		{"empty lists of a tags filter", `{"id":2,"subscribe":{"tf":{"vals":[ ],"nodes":[ ]}}}`,
+			protocol.Command{ID: 2, Subscribe: &protocol.SubscribeRequest{TagsFilter: &protocol.FilterNode{}}}},
+		{"a tags filter that is too long", `{"id":2,"subscribe":{"channel":"c","tf":{"key":"` + strings.Repeat("k", 16<<10) + `"},"flag":3}}`,
+			protocol.Command{ID: 2, Subscribe: &protocol.SubscribeRequest{Channel: "c", TagsFilter: &protocol.FilterNode{Op: "overlong"}, Flag: 3}}},
 		{"19.11 publish", `{"id":3,"publish":{"channel":"orders","data":{"v":1}}}`,
 			protocol.Command{ID: 3, Publish: &protocol.PublishRequest{Channel: "orders", Data: raw(`{"v":1}`)}}},
 		{"19.11 presence", `{"id":4,"presence":{"channel":"orders"}}`,
@@ -181,6 +190,11 @@ func TestJSON_NextCommand_RefusesMalformed(t *testing.T) {
 		{"invalid UTF-8 in a payload", "{\"id\":1,\"rpc\":{\"data\":\"\xff\"}}"},
 		{"invalid UTF-8 in a text", "{\"id\":1,\"rpc\":{\"method\":\"\xc3\"}}"},
 		{"encoded surrogate", "{\"id\":1,\"rpc\":{\"data\":\"\xed\xa0\x80\"}}"},
+		{"tags filter of another type", `{"id":1,"subscribe":{"tf":[]}}`},
+		{"inside a tags filter", `{"id":1,"subscribe":{"tf":` + strings.Repeat(`{"nodes":[`, 30) + `{"key":1}` + strings.Repeat(`]}`, 30) + `}}`},
+		{"null among values", `{"id":1,"subscribe":{"tf":{"vals":["a",null]}}}`},
+		{"null among nodes", `{"id":1,"subscribe":{"tf":{"nodes":[null]}}}`},
+		{"values of another type", `{"id":1,"subscribe":{"tf":{"vals":"a"}}}`},
 		{"nested too deep", `{"x":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`},
 	}
 	for _, tt := range tests {

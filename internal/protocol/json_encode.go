@@ -166,6 +166,7 @@ func appendJSONPublication(dst []byte, p *Publication) []byte {
 		dst = appendJSONInfo(jsonKey(dst, `"info":`), p.Info)
 	}
 	dst = jsonNumber(dst, `"offset":`, p.Offset)
+	dst = jsonFlag(dst, `"delta":`, p.Delta)
 	if len(p.Tags) > 0 {
 		dst = append(jsonKey(dst, `"tags":`), '{')
 		var room [jsonSortRoom]string

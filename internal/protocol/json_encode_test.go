@@ -121,6 +121,8 @@ func specPushes() []pushTest {
 		{"tags", protocol.Push{Channel: "a", Pub: &protocol.Publication{
 			Data: raw(`1`), Tags: map[string]string{"k": "v", "a\"b": ""},
 		}}, `{"channel":"a","pub":{"data":1,"tags":{"a\"b":"","k":"v"}}}`},
+		{"19.10 delta", protocol.Push{Channel: "doc", Pub: &protocol.Publication{Data: raw(`"l\nj@0,2:2}KJYlR;"`), Offset: 2, Delta: true}},
+			`{"channel":"doc","pub":{"data":"l\nj@0,2:2}KJYlR;","offset":2,"delta":true}}`},
 		{"join", protocol.Push{Channel: "a", Join: &protocol.ClientInfo{User: "u", Client: "c"}},
 			`{"channel":"a","join":{"info":{"user":"u","client":"c"}}}`},
 		{"leave", protocol.Push{Channel: "a", Leave: &protocol.ClientInfo{Client: "c"}},

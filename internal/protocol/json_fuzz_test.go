@@ -30,6 +30,8 @@ func FuzzJSONDecode(f *testing.F) {
 		`{"id":2,"connect":{"token":"eyJ…","subs":{"#42":{"recover":true,"offset":6,"epoch":"AaSsDdFf"}}}}`,
 		`{"id":1,"connect":{"version":"1.2","data":null,"headers":{"a":"b","c":null}}}`,
 		`{"\u0069d":1,"rpc":{"m\u0065thod":"\"\\\ud83c\udf89\ud800","data":"\u2028"},"connect":null}`,
+		`{"id":2,"subscribe":{"tf":{"op":"and","nodes":[{"key":"a","cmp":"in","vals":["b", "c" ] },{"op":"not","nodes":[{}]}],"vals":null}}}`,
+		`{"id":2,"subscribe":{"tf":{"vals":[null]}}}`, `{"id":2,"subscribe":{"tf":{"nodes":[1]}}}`, `{"id":2,"subscribe":{"tf":[]}}`,
 		"{\"id\":1,\"rpc\":{\"data\":\"\xff\"}}", `{"id":[],"id":1,"x":[1,{"a":2}]}`, `{"x":` + strings.Repeat("[", 600) + strings.Repeat("]", 600) + "}",
 		" {\t\"id\" : 1 ,\r \"rpc\" : { \"data\" : [ 1 ,\r 2 ] } } \r",
 	} {
@@ -304,8 +306,39 @@ func referenceSubscribe(data []byte) (*protocol.SubscribeRequest, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &protocol.SubscribeRequest{TagsFilter: m.set("tf")}
+	r := new(protocol.SubscribeRequest)
+	if m.set("tf") {
+		if r.TagsFilter, err = referenceFilter(m["tf"], 1); err != nil {
+			return nil, err
+		}
+	}
 	return r, m.read("channel", &r.Channel, "token", &r.Token, "recover", &r.Recover, "epoch", &r.Epoch,
 		"offset", &r.Offset, "data", &r.Data, "positioned", &r.Positioned, "recoverable", &r.Recoverable,
 		"join_leave", &r.JoinLeave, "delta", &r.Delta, "flag", &r.Flag, "type", &r.Type)
+}
+
+func referenceFilter(data []byte, level int) (*protocol.FilterNode, error) {
+	m, err := parseMembers(data)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > 16<<10 || level > 32 {
+		return &protocol.FilterNode{Op: "overlong"}, nil
+	}
+	n := new(protocol.FilterNode)
+	var vals, nodes []json.RawMessage
+	err = m.read("op", &n.Op, "key", &n.Key, "cmp", &n.Cmp, "val", &n.Val, "vals", &vals, "nodes", &nodes)
+	for _, data := range vals {
+		var val *string
+		if valErr := json.Unmarshal(data, &val); valErr != nil || val == nil {
+			return nil, errors.Join(errors.New("not a string"), valErr)
+		}
+		n.Vals = append(n.Vals, *val)
+	}
+	for _, data := range nodes {
+		child, childErr := referenceFilter(data, level+1)
+		err = errors.Join(err, childErr)
+		n.Nodes = append(n.Nodes, child)
+	}
+	return n, err
 }

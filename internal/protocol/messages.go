@@ -74,6 +74,7 @@ type Publication struct {
 	Info   *ClientInfo
 	Offset uint64
 	Tags   map[string]string
+	Delta  bool // Data is a delta (spec 11)
 }
 
 // StreamPosition is a position in a channel's stream.
@@ -125,10 +126,29 @@ type SubscribeRequest struct {
 	Recoverable bool
 	JoinLeave   bool
 	Delta       string
-	TagsFilter  bool // a tags filter was sent
+	TagsFilter  *FilterNode // not nil if one was sent
 	Flag        int64
 	Type        int32
 }
+
+// FilterNode is a tags filter or part of one (spec 12): a leaf if Op is empty, else a branch. It is as the client sent it.
+type FilterNode struct {
+	Op    string
+	Key   string
+	Cmp   string
+	Val   string
+	Vals  []string
+	Nodes []*FilterNode
+}
+
+// maxFilterSize and maxFilterDepth bound what is read of a tags filter: in bytes of the message, and in levels.
+const (
+	maxFilterSize  = 16 << 10
+	maxFilterDepth = 32
+)
+
+// overlongFilter stands for what is not read: a filter that nobody can mean.
+func overlongFilter() *FilterNode { return &FilterNode{Op: "overlong"} }
 
 // SubscribeResult answers a subscribe. TTL must be at least 1 when Expires is set (spec 3.3).
 type SubscribeResult struct {

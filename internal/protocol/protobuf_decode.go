@@ -151,6 +151,7 @@ func decodeProtoConnect(message []byte) (*ConnectRequest, error) {
 
 func decodeProtoSubscribe(message []byte) (*SubscribeRequest, error) {
 	r := new(SubscribeRequest)
+	var filter protoNested
 	f := protoFields{rest: message}
 	for f.next() {
 		switch f.num {
@@ -175,14 +176,19 @@ func decodeProtoSubscribe(message []byte) (*SubscribeRequest, error) {
 		case 12:
 			f.text(&r.Delta)
 		case 13:
-			r.TagsFilter = r.TagsFilter || f.typ == protowire.BytesType
+			filter.add(&f)
 		case 14:
 			f.int64(&r.Flag)
 		case 15:
 			f.int32(&r.Type)
 		}
 	}
-	return r, f.err
+	if f.err != nil || !filter.set {
+		return r, f.err
+	}
+	var err error
+	r.TagsFilter, err = decodeProtoFilter(filter.message, 1)
+	return r, err
 }
 
 // decodeProtoText decodes a message of which one text counts.

@@ -142,7 +142,8 @@ func appendProtoPublication(dst []byte, p *Publication) []byte {
 		dst = protoMessage(dst, 5, p.Info, appendProtoInfo)
 	}
 	dst = protoUint(dst, 6, p.Offset)
-	return protoMap(dst, 7, p.Tags, func(dst []byte, value string) []byte { return protoText(dst, 2, value) })
+	dst = protoMap(dst, 7, p.Tags, func(dst []byte, value string) []byte { return protoText(dst, 2, value) })
+	return protoBool(dst, 8, p.Delta)
 }
 
 func appendProtoInfo(dst []byte, info *ClientInfo) []byte {

@@ -144,6 +144,13 @@ func fromJSON(t testing.TB, m protoreflect.Message, data []byte) {
 			continue
 		}
 		switch {
+		case f.IsList():
+			var elements []json.RawMessage
+			require.NoError(t, json.Unmarshal(value, &elements))
+			for _, element := range elements {
+				list := m.Mutable(f).List()
+				list.Append(singleFromJSON(t, f, list.NewElement(), element))
+			}
 		case f.IsMap():
 			var entries map[string]json.RawMessage
 			require.NoError(t, json.Unmarshal(value, &entries))
@@ -196,6 +203,24 @@ func singleFromJSON(t testing.TB, f protoreflect.FieldDescriptor, zero protorefl
 	return protoreflect.ValueOf(v)
 }
 
+// filterBySchema is what a FilterNode says, if it is not longer than the decoder reads.
+func filterBySchema(m protoreflect.Message, level int) *protocol.FilterNode {
+	field := func(name protoreflect.Name) protoreflect.Value { return m.Get(m.Descriptor().Fields().ByName(name)) }
+	if proto.Size(m.Interface()) > 16<<10 || level > 32 {
+		return &protocol.FilterNode{Op: "overlong"}
+	}
+	n := &protocol.FilterNode{
+		Op: field("op").String(), Key: field("key").String(), Cmp: field("cmp").String(), Val: field("val").String(),
+	}
+	for vals, i := field("vals").List(), 0; i < vals.Len(); i++ {
+		n.Vals = append(n.Vals, vals.Get(i).String())
+	}
+	for nodes, i := field("nodes").List(), 0; i < nodes.Len(); i++ {
+		n.Nodes = append(n.Nodes, filterBySchema(nodes.Get(i).Message(), level+1))
+	}
+	return n
+}
+
 // commandBySchema is what a Command says, by the library's decoder and the rules of spec 3.1.
 func commandBySchema(m protoreflect.Message) *protocol.Command {
 	text := func(m protoreflect.Message, name protoreflect.Name) string {
@@ -222,12 +247,15 @@ func commandBySchema(m protoreflect.Message) *protocol.Command {
 		return m.Get(f).Message(), m.Has(f)
 	}
 	subscribe := func(r protoreflect.Message) *protocol.SubscribeRequest {
-		_, filtered := has(r, "tf")
+		var filter *protocol.FilterNode
+		if tf, set := has(r, "tf"); set {
+			filter = filterBySchema(tf, 1)
+		}
 		return &protocol.SubscribeRequest{
 			Channel: text(r, "channel"), Token: text(r, "token"), Recover: flag(r, "recover"), Epoch: text(r, "epoch"),
 			Offset: number(r, "offset"), Data: data(r, "data"), Positioned: flag(r, "positioned"),
 			Recoverable: flag(r, "recoverable"), JoinLeave: flag(r, "join_leave"), Delta: text(r, "delta"),
-			TagsFilter: filtered, Flag: integer(r, "flag"), Type: int32(integer(r, "type")),
+			TagsFilter: filter, Flag: integer(r, "flag"), Type: int32(integer(r, "type")),
 		}
 	}
 	cmd := &protocol.Command{ID: uint32(number(m, "id"))}

@@ -153,6 +153,8 @@ func TestProtobuf_NextCommand_RefusesMalformed(t *testing.T) {
 		"subscribe in subs is cut":    "08 22 06 1a 04 12 02 0a 05",
 		"group without an end":        "02 0b 08",
 		"since is cut":                "06 52 04 42 02 08 80",
+		"tags filter is cut":          "06 2a 04 6a 02 0a 05",
+		"a node of it is not UTF-8":   "09 2a 07 6a 05 32 03 0a 01 ff",
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd, _, err := protocol.Protobuf.NextCommand(unhex(t, frame))
@@ -177,6 +179,9 @@ func TestProtobuf_NextCommand_FollowsTheRulesOfProto3(t *testing.T) {
 		"the last of equal fields counts": {"0a 08 05 08 01 6a 04 12 00 12 00", protocol.Command{ID: 1, RPC: &protocol.RPCRequest{}}},
 		"nested messages are merged": {"0c 6a 03 0a 01 61 6a 03 12 01 62 08 01",
 			protocol.Command{ID: 1, RPC: &protocol.RPCRequest{Data: raw("a"), Method: "b"}}},
+		"a tags filter is merged": {"10 2a 0e 6a 03 1a 01 65 6a 07 0a 01 6f 2a 00 32 00",
+			protocol.Command{Subscribe: &protocol.SubscribeRequest{TagsFilter: &protocol.FilterNode{Op: "o", Cmp: "e", Vals: []string{""},
+				Nodes: []*protocol.FilterNode{{}}}}}},
 		"long numbers are cut": {"07 08 81 80 80 80 80 01", protocol.Command{ID: 1}},
 		"the first request in the order of the specification wins": {"06 62 00 6a 00 08 01", protocol.Command{ID: 1, RPC: &protocol.RPCRequest{}}},
 	} {
@@ -211,6 +216,9 @@ func FuzzProtobufDecode(f *testing.F) {
 		require.Equal(t, "rest", string(rest))
 		if wantErr != nil {
 			return // what is wrong stands in a request that does not count, which is not looked into
+		}
+		if s := cmd.Subscribe; s != nil && s.TagsFilter != nil && len(message) > 16<<10 {
+			return // which is decided by what was sent, and that may hold more than is left of it in the message
 		}
 		require.Equal(t, commandBySchema(want), cmd)
 		if p := cmd.Publish; p != nil {

@@ -86,15 +86,6 @@ export const subscribing = {
     await t.subscribed(await t.connected(), channel);
   },
 
-  async 'subscribe: what a later version offers'(t) {
-    const client = await t.connected();
-    const filter = { tagsFilter: { key: 'k', cmp: 'eq', val: 'v' } };
-    equal(await refused(t, client, t.channel('stream', 'tf'), filter), [107, 'bad request'], 'tags filter');
-    const sub = await t.subscribed(client, t.channel('stream', 'delta'), { delta: 'fossil' });
-    await t.publish(sub.channel, { a: 1 }, { a: 2 });
-    equal(await sub.seen.data(2), [{ a: 1 }, { a: 2 }], 'delta is not granted, plain data comes');
-  },
-
   async 'unsubscribe: by the client'(t) {
     const client = await t.connected();
     const sub = await t.subscribed(client, t.channel('stream'));
