@@ -45,7 +45,7 @@ class Person {
     page.on('pageerror', (err) => this.scenario.errors.push(`${this.name}: ${err.stack}`));
     page.on('console', (message) => {
       // Chromium logs every failed connection, and some are cut here on purpose.
-      const network = /Failed to load resource|WebSocket connection to/.test(message.text());
+      const network = /Failed to load resource|EventSource.s response has a status/.test(message.text());
       if (message.type() === 'error' && !network) this.scenario.errors.push(`${this.name}: ${message.text()}`);
     });
     page.on('request', (request) => {
@@ -352,7 +352,34 @@ const scenarios = {
     await ada.sees(['for the record', 'by plain form']);
   },
 
-  async 'a session that ends takes its sockets along'(s) {
+  // Whatever is no stream makes an EventSource give up.
+  async 'a proxy whose server is away does not end the page'(s) {
+    const [ada, bob] = await s.talkers('Ada', 'Bob');
+    let refused = 0;
+    await bob.page.route('**/realtime/events*', (route) => {
+      refused++;
+      return route.fulfill({ status: 502, body: 'no server' });
+    });
+    await bob.cut();
+    await ada.post(['missed']);
+    await bob.heal();
+    await eventually('refusals', () => refused > 1, true);
+    await bob.page.unroute('**/realtime/events*');
+    for (const p of [ada, bob]) await p.sees(['missed']);
+    await bob.live();
+    equal('reads of the store: recovery was enough', bob.storeReads, 0);
+  },
+
+  async 'a session that is over leads to the login'(s) {
+    const [ada, bob] = await s.talkers('Ada', 'Bob');
+    await bob.context.clearCookies();
+    await bob.cut();
+    await bob.heal();
+    await bob.page.waitForURL('**/login?next=*', { timeout: patience });
+    await ada.here(['Ada (you)']);
+  },
+
+  async 'a session that ends takes its streams along'(s) {
     const [ada, bob] = await s.talkers('Ada', 'Bob');
     const other = await bob.open('/');
     await other.getByRole('button', { name: 'Sign out' }).click();
