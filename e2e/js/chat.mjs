@@ -1,36 +1,10 @@
 // Drives examples/chat in headless Chromium: node chat.mjs CONTROL CHROMIUM SCREENSHOTS
 // CONTROL is the test's endpoint for what a page cannot do: cut a wire, kill the server.
-import { launch } from './browser.mjs';
+import { equal, eventually, order, patience, run, screenshots } from './example.mjs';
 
-const [control, executable, screenshots] = process.argv.slice(2);
-const patience = 30_000;
 const desktop = { viewport: { width: 1280, height: 800 } };
 const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
-
-const report = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
-const canonical = (v) => JSON.stringify(v);
 const numbered = (word, count) => Array.from({ length: count }, (_, i) => `${word} ${i + 1}`);
-
-async function order(operation) {
-  const reply = await fetch(`${control}/${operation}`, { method: 'POST' });
-  const text = await reply.text();
-  if (!reply.ok) throw new Error(`${operation}: ${text}`);
-  return text;
-}
-
-async function eventually(what, get, want) {
-  let got;
-  for (const end = Date.now() + patience; ; ) {
-    got = await get();
-    if (canonical(got) === canonical(want)) return;
-    if (Date.now() > end) throw new Error(`${what}: got ${canonical(got)}, want ${canonical(want)}`);
-    await new Promise((resolve) => setTimeout(resolve, 25));
-  }
-}
-
-function equal(what, got, want) {
-  if (canonical(got) !== canonical(want)) throw new Error(`${what}: got ${canonical(got)}, want ${canonical(want)}`);
-}
 
 /** Person is one browser with its own profile, and its own wire to the server. */
 class Person {
@@ -388,26 +362,4 @@ const scenarios = {
   },
 };
 
-const browser = await launch(executable);
-const chosen = Object.keys(scenarios).filter((name) => new RegExp(process.env.FANFARE_E2E_ONLY || '').test(name));
-report({ planned: chosen });
-try {
-  for (const [i, name] of chosen.entries()) {
-    const scenario = new Scenario(browser, i + 1);
-    const start = Date.now();
-    let error = '';
-    try {
-      await scenarios[name](scenario);
-    } catch (err) {
-      error = `${err.stack}\n${scenario.errors.join('\n')}`;
-    }
-    try {
-      await scenario.end();
-    } catch (err) {
-      error ||= err.message;
-    }
-    report({ name, ok: !error, error, ms: Date.now() - start });
-  }
-} finally {
-  await browser.close();
-}
+await run(scenarios, (browser, number) => new Scenario(browser, number));
