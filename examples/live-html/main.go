@@ -45,14 +45,17 @@ func run(ctx context.Context, addr string, logger *slog.Logger) error {
 	}
 	// No WriteTimeout: it would cut live streams.
 	srv := &http.Server{Handler: a.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }() // Shutdown below ends it, and run waits for it
+	var serveErr error
+	served := make(chan struct{})
+	// Owned by run: Shutdown below ends it, and run waits for it.
+	go func() {
+		defer close(served)
+		serveErr = srv.Serve(l)
+	}()
 	logger.Info("live-html is open", "url", "http://"+l.Addr().String())
 
-	var serveErr error
 	select {
-	case serveErr = <-served:
-		served <- serveErr
+	case <-served:
 	case <-ctx.Done():
 	}
 	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
@@ -64,7 +67,8 @@ func run(ctx context.Context, addr string, logger *slog.Logger) error {
 	if serr := srv.Shutdown(sctx); serr != nil {
 		err = errors.Join(err, fmt.Errorf("shut down server: %w", serr))
 	}
-	if serveErr = <-served; !errors.Is(serveErr, http.ErrServerClosed) {
+	<-served
+	if !errors.Is(serveErr, http.ErrServerClosed) {
 		err = errors.Join(err, serveErr)
 	}
 	return err
