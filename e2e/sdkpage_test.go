@@ -16,7 +16,6 @@ import (
 
 // TestSDKPage_Chromium builds the page of examples/sdk as its reader does, and drives it in a browser.
 func TestSDKPage_Chromium(t *testing.T) {
-	t.Parallel()
 	node, chromium := lookNode(t), lookChromium(t)
 	dist := buildPage(t, node)
 	runScenarios(t, node, "js/sdkpage.mjs", newExample(t, "sdk", "-dist", dist).control.URL, chromium, screenshots(t))

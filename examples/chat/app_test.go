@@ -345,7 +345,10 @@ func TestStream_HasTheSessionOfThePage(t *testing.T) {
 
 	f.send("POST", "/logout", nil)
 	require.JSONEq(t, `{"code":4501,"reason":"signed out"}`, s.until("disconnect"), "a logout ends the stream")
-	require.False(t, s.lines.Scan() && s.lines.Scan(), "more comes after the end: %q", s.lines.Text())
+	for s.lines.Scan() {
+		require.Empty(t, s.lines.Text(), "more comes after the end")
+	}
+	require.NoError(t, s.lines.Err())
 	_, status = f.listen("lobby")
 	require.Equal(t, http.StatusUnauthorized, status)
 	require.Equal(t, "/login?next=%2F", f.send("GET", "/", nil).location)
