@@ -344,6 +344,27 @@ const scenarios = {
     equal('reads of the store: recovery was enough', bob.storeReads, 0);
   },
 
+  // The server's pings are comments: a page that hears nothing cannot tell a quiet room from a dead network.
+  async 'a stream that is silent, or not to be trusted, is opened anew'(s) {
+    const [ada] = await s.talkers('Ada');
+    const bob = await s.person('Bob');
+    await bob.context.clock.install();
+    const page = await bob.open();
+    await bob.live();
+    for (const distrust of [
+      () => page.clock.fastForward('04:00'),
+      () => page.evaluate(() => dispatchEvent(new Event('online'))),
+    ]) {
+      const again = page.waitForRequest(/realtime\/events\?.*cursor=/);
+      await distrust();
+      await again;
+      await bob.live();
+    }
+    await ada.say('after');
+    await bob.sees(['after']);
+    equal('reads of the store', bob.storeReads, 0);
+  },
+
   async 'a session that is over leads to the login'(s) {
     const [ada, bob] = await s.talkers('Ada', 'Bob');
     await bob.context.clearCookies();
