@@ -245,7 +245,8 @@ live({
   },
   // An EventSource does not tell why it was refused. The app does.
   async refused() {
-    const reply = await fetch(`${base}/people`, { headers: { Accept: "application/json" } }).catch(() => null);
+    const options = { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(10_000) };
+    const reply = await fetch(`${base}/people`, options).catch(() => null);
     if (reply?.status === 401) location.reload(); // leads to the login
     if (reply?.status === 404) showState("ended", "Disconnected: no such room");
     return reply?.status !== 404;

@@ -36,10 +36,11 @@ export function live({ url, cursor, events, lost, refused }) {
     timer = setTimeout(open, delay);
   }
 
-  // On a dead network a stream is silent for as long as people are. To ask again is one request, and loses nothing.
+  // On a dead network a stream is silent for as long as people are. To ask again is one request, and loses nothing; pages do
+  // not do so all at once.
   function hear() {
     heard = Date.now();
-    openIn(silence);
+    openIn(silence * (0.6 + 0.4 * Math.random()));
   }
 
   // A phone that wakes up, or finds another network, need not wait for its turn, and cannot trust the old connection.
