@@ -1,36 +1,10 @@
 // Drives examples/chat in headless Chromium: node chat.mjs CONTROL CHROMIUM SCREENSHOTS
 // CONTROL is the test's endpoint for what a page cannot do: cut a wire, kill the server.
-import { launch } from './browser.mjs';
+import { equal, eventually, order, patience, run, screenshots } from './example.mjs';
 
-const [control, executable, screenshots] = process.argv.slice(2);
-const patience = 30_000;
 const desktop = { viewport: { width: 1280, height: 800 } };
 const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
-
-const report = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
-const canonical = (v) => JSON.stringify(v);
 const numbered = (word, count) => Array.from({ length: count }, (_, i) => `${word} ${i + 1}`);
-
-async function order(operation) {
-  const reply = await fetch(`${control}/${operation}`, { method: 'POST' });
-  const text = await reply.text();
-  if (!reply.ok) throw new Error(`${operation}: ${text}`);
-  return text;
-}
-
-async function eventually(what, get, want) {
-  let got;
-  for (const end = Date.now() + patience; ; ) {
-    got = await get();
-    if (canonical(got) === canonical(want)) return;
-    if (Date.now() > end) throw new Error(`${what}: got ${canonical(got)}, want ${canonical(want)}`);
-    await new Promise((resolve) => setTimeout(resolve, 25));
-  }
-}
-
-function equal(what, got, want) {
-  if (canonical(got) !== canonical(want)) throw new Error(`${what}: got ${canonical(got)}, want ${canonical(want)}`);
-}
 
 /** Person is one browser with its own profile, and its own wire to the server. */
 class Person {
@@ -45,7 +19,7 @@ class Person {
     page.on('pageerror', (err) => this.scenario.errors.push(`${this.name}: ${err.stack}`));
     page.on('console', (message) => {
       // Chromium logs every failed connection, and some are cut here on purpose.
-      const network = /Failed to load resource|WebSocket connection to/.test(message.text());
+      const network = /Failed to load resource|EventSource.s response has a status/.test(message.text());
       if (message.type() === 'error' && !network) this.scenario.errors.push(`${this.name}: ${message.text()}`);
     });
     page.on('request', (request) => {
@@ -352,7 +326,55 @@ const scenarios = {
     await ada.sees(['for the record', 'by plain form']);
   },
 
-  async 'a session that ends takes its sockets along'(s) {
+  // Whatever is no stream makes an EventSource give up.
+  async 'a proxy whose server is away does not end the page'(s) {
+    const [ada, bob] = await s.talkers('Ada', 'Bob');
+    let refused = 0;
+    await bob.page.route('**/realtime/events*', (route) => {
+      refused++;
+      return route.fulfill({ status: 502, body: 'no server' });
+    });
+    await bob.cut();
+    await ada.post(['missed']);
+    await bob.heal();
+    await eventually('refusals', () => refused > 1, true);
+    await bob.page.unroute('**/realtime/events*');
+    for (const p of [ada, bob]) await p.sees(['missed']);
+    await bob.live();
+    equal('reads of the store: recovery was enough', bob.storeReads, 0);
+  },
+
+  // The server's pings are comments: a page that hears nothing cannot tell a quiet room from a dead network.
+  async 'a stream that is silent, or not to be trusted, is opened anew'(s) {
+    const [ada] = await s.talkers('Ada');
+    const bob = await s.person('Bob');
+    await bob.context.clock.install();
+    const page = await bob.open();
+    await bob.live();
+    for (const distrust of [
+      () => page.clock.fastForward('04:00'),
+      () => page.evaluate(() => dispatchEvent(new Event('online'))),
+    ]) {
+      const again = page.waitForRequest(/realtime\/events\?.*cursor=/);
+      await distrust();
+      await again;
+      await bob.live();
+    }
+    await ada.say('after');
+    await bob.sees(['after']);
+    equal('reads of the store', bob.storeReads, 0);
+  },
+
+  async 'a session that is over leads to the login'(s) {
+    const [ada, bob] = await s.talkers('Ada', 'Bob');
+    await bob.context.clearCookies();
+    await bob.cut();
+    await bob.heal();
+    await bob.page.waitForURL('**/login?next=*', { timeout: patience });
+    await ada.here(['Ada (you)']);
+  },
+
+  async 'a session that ends takes its streams along'(s) {
     const [ada, bob] = await s.talkers('Ada', 'Bob');
     const other = await bob.open('/');
     await other.getByRole('button', { name: 'Sign out' }).click();
@@ -361,26 +383,4 @@ const scenarios = {
   },
 };
 
-const browser = await launch(executable);
-const chosen = Object.keys(scenarios).filter((name) => new RegExp(process.env.FANFARE_E2E_ONLY || '').test(name));
-report({ planned: chosen });
-try {
-  for (const [i, name] of chosen.entries()) {
-    const scenario = new Scenario(browser, i + 1);
-    const start = Date.now();
-    let error = '';
-    try {
-      await scenarios[name](scenario);
-    } catch (err) {
-      error = `${err.stack}\n${scenario.errors.join('\n')}`;
-    }
-    try {
-      await scenario.end();
-    } catch (err) {
-      error ||= err.message;
-    }
-    report({ name, ok: !error, error, ms: Date.now() - start });
-  }
-} finally {
-  await browser.close();
-}
+await run(scenarios, (browser, number) => new Scenario(browser, number));

@@ -78,8 +78,8 @@ func (a *app) handler() http.Handler {
 	mux.Handle("GET /static/", staticFiles())
 
 	root := http.NewServeMux()
-	// Beside the pages, not under withDeadline: a socket lives longer than any page takes. Nothing stands between that
-	// hides what the node needs of the ResponseWriter. The node checks the origin of sockets itself.
+	// Beside the pages, not under withDeadline: a stream lives longer than any page takes. Nothing stands between that
+	// hides what the node needs of the ResponseWriter. The node checks the origin of streams itself.
 	root.Handle("/realtime/", a.node)
 	// Refuses unsafe requests that other sites made a browser send, even where cookies would go along.
 	root.Handle("/", http.NewCrossOriginProtection().Handler(withDeadline(withHeaders(http.MaxBytesHandler(mux, maxBody)))))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"io"
@@ -14,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
 	"github.com/fanfare-go/fanfare"
 	"github.com/stretchr/testify/require"
 )
@@ -287,58 +287,86 @@ func TestRooms_Open(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, f.send("GET", "/rooms/nowhere", nil).status)
 }
 
-// dial opens a page's socket in a room, with the browser's cookies.
-func (f *fixture) dial(room string, header http.Header) (*websocket.Conn, error) {
+// stream is what a page's EventSource reads.
+type stream struct {
+	t     *testing.T
+	lines *bufio.Scanner
+}
+
+// listen opens a page's stream in a room, with the browser's cookies.
+func (f *fixture) listen(room string, header ...string) (*stream, int) {
 	f.t.Helper()
-	c, _, err := websocket.Dial(f.t.Context(), f.url+"/realtime/uni_websocket",
-		&websocket.DialOptions{HTTPClient: f.Client, HTTPHeader: header})
-	if err != nil {
-		return nil, err
+	ctx, cancel := context.WithTimeout(f.t.Context(), 10*time.Second)
+	r, err := http.NewRequestWithContext(ctx, "GET", f.url+"/realtime/events?channel=room:"+room, nil)
+	require.NoError(f.t, err)
+	for _, h := range header {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Set(name, value)
 	}
-	f.t.Cleanup(func() { c.CloseNow() })
-	return c, c.Write(f.t.Context(), websocket.MessageText, []byte(`{"data":{"room":"`+room+`"}}`))
+	resp, err := f.Do(r)
+	require.NoError(f.t, err)
+	f.t.Cleanup(func() {
+		cancel()
+		resp.Body.Close()
+	})
+	return &stream{f.t, bufio.NewScanner(resp.Body)}, resp.StatusCode
 }
 
-// closeCode reads until the connection is closed.
-func closeCode(t *testing.T, c *websocket.Conn) int {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	for {
-		if _, _, err := c.Read(ctx); err != nil {
-			return int(websocket.CloseStatus(err))
+// until reads up to an event of a type, and returns its data.
+func (s *stream) until(kind string) string {
+	s.t.Helper()
+	for found := false; s.lines.Scan(); {
+		if data, ok := strings.CutPrefix(s.lines.Text(), "data: "); ok && found {
+			return data
 		}
+		found = found && s.lines.Text() != "" || s.lines.Text() == "event: "+kind
 	}
+	require.FailNow(s.t, "the stream ended", "without %s: %v", kind, s.lines.Err())
+	return ""
 }
 
-func TestSocket_HasTheSessionOfThePage(t *testing.T) {
+func TestStream_HasTheSessionOfThePage(t *testing.T) {
 	f := setup(t)
-	c, err := f.dial("lobby", nil)
-	require.NoError(t, err)
-	require.Equal(t, 4501, closeCode(t, c), "nobody is logged in")
+	_, status := f.listen("lobby")
+	require.Equal(t, http.StatusUnauthorized, status, "nobody is logged in")
 
 	f.login("Ada")
-	c, err = f.dial("nowhere", nil)
-	require.NoError(t, err)
-	require.Equal(t, 4504, closeCode(t, c))
+	_, status = f.listen("nowhere")
+	require.Equal(t, http.StatusNotFound, status)
+	_, status = f.listen("lobby", "Origin: https://evil.example")
+	require.Equal(t, http.StatusForbidden, status)
 
-	_, err = f.dial("lobby", http.Header{"Origin": {"https://evil.example"}})
-	require.ErrorContains(t, err, "403")
-
-	c, err = f.dial("lobby", http.Header{"Origin": {f.url}})
-	require.NoError(t, err)
-	_, first, err := c.Read(t.Context())
-	require.NoError(t, err)
-	require.Contains(t, string(first), `"room:lobby"`)
+	s, status := f.listen("lobby", "Origin: "+f.url)
+	require.Equal(t, http.StatusOK, status)
+	s.until("ready")
 	require.Equal(t, http.StatusOK, f.send("POST", "/rooms/lobby/messages", words("k", "hi"), asScript).status)
-	for pub := ""; !strings.Contains(pub, `"text":"hi"`); {
-		_, b, err := c.Read(t.Context()) // the join comes before
-		require.NoError(t, err)
-		pub = string(b)
-	}
+	require.Contains(t, s.until("publication"), `"text":"hi"`)
 	require.JSONEq(t, `{"people":["Ada"]}`, f.send("GET", "/rooms/lobby/people", nil, asScript).body)
 
 	f.send("POST", "/logout", nil)
-	require.Equal(t, 4501, closeCode(t, c), "a logout ends the socket")
+	require.JSONEq(t, `{"code":4501,"reason":"signed out"}`, s.until("disconnect"), "a logout ends the stream")
+	for s.lines.Scan() {
+		require.Empty(t, s.lines.Text(), "more comes after the end")
+	}
+	require.NoError(t, s.lines.Err())
+	_, status = f.listen("lobby")
+	require.Equal(t, http.StatusUnauthorized, status)
 	require.Equal(t, "/login?next=%2F", f.send("GET", "/", nil).location)
+}
+
+// TestStream_BeginsWhereThePageEnds: what is said between the page's own reading and its stream is on neither side of a crack.
+func TestStream_BeginsWhereThePageEnds(t *testing.T) {
+	f := setup(t)
+	f.login("Ada")
+	require.Equal(t, http.StatusOK, f.send("POST", "/rooms/lobby/messages", words("k1", "on the page"), asScript).status)
+	page := f.send("GET", "/rooms/lobby", nil).body
+	_, after, found := strings.Cut(page, `data-cursor="`)
+	require.True(t, found, page)
+	cursor, _, _ := strings.Cut(after, `"`)
+	require.NotEmpty(t, cursor)
+	require.Equal(t, http.StatusOK, f.send("POST", "/rooms/lobby/messages", words("k2", "in between"), asScript).status)
+
+	s, status := f.listen("lobby&cursor=" + cursor)
+	require.Equal(t, http.StatusOK, status)
+	require.Contains(t, s.until("publication"), `"text":"in between"`)
 }

@@ -4,7 +4,10 @@
 //	go run ./examples/chat
 //
 // What fanfare is told stands in realtime.go, and what the page does with it in static/realtime.js and static/chat.js;
-// all else is as it would be without.
+// all else is as it would be without. The page has no SDK, only the browser's own EventSource.
+//
+// Each page holds a stream, and over HTTP/1.1 browsers have six connections to a server: an app whose users open many tabs
+// serves HTTP/2, by TLS or behind a proxy that does.
 package main
 
 import (
@@ -84,8 +87,8 @@ func run(ctx context.Context, addr, data string, syncEvery time.Duration, logger
 	}
 	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 	defer cancel()
-	// The node first: it tells every socket to come back later, and waits for them. http.Server does not know
-	// connections that were taken over, and would leave them to die with the process.
+	// The node first: it tells every stream to come back later, and waits for them. http.Server waits for requests to
+	// end, which streams do not do by themselves.
 	if nerr := a.node.Shutdown(sctx); nerr != nil {
 		err = errors.Join(err, fmt.Errorf("shut down node: %w", nerr))
 	}

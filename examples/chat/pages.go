@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-
-	"github.com/fanfare-go/fanfare"
 )
 
 const (
@@ -48,10 +46,10 @@ func (a *app) logout(w http.ResponseWriter, r *http.Request) {
 	user, _, ok := a.sessions.user(r)
 	a.sessions.end(w)
 	if ok {
-		// A socket was let in by the cookie that has just ended, so it ends too. It cannot be told which of the
-		// user's sockets are this browser's: all end, and pages elsewhere, still logged in, come right back.
+		// A stream was let in by the cookie that has just ended, so it ends too. It cannot be told which of the
+		// user's streams are this browser's: all end, and pages elsewhere, still logged in, come right back.
 		if err := a.node.Disconnect(r.Context(), user, errSignedOut); err != nil {
-			a.logger.ErrorContext(r.Context(), "sockets not closed at logout", "user", user, "err", err)
+			a.logger.ErrorContext(r.Context(), "streams not closed at logout", "user", user, "err", err)
 		}
 	}
 	http.Redirect(w, r, "/login", http.StatusSeeOther)
@@ -126,7 +124,7 @@ type roomPage struct {
 	People    []string
 	Messages  []messageView
 	Earlier   bool
-	Position  fanfare.Position
+	Cursor    string
 	Key       string
 	MaxLength int
 }
@@ -143,16 +141,16 @@ func (a *app) roomPage(w http.ResponseWriter, r *http.Request, user string) {
 		a.problem(w, r, http.StatusNotFound, "There is no such room.")
 		return
 	}
-	// First the position, then the messages: the page's socket asks for everything after the position, so what is said
-	// while the page is made and sent reaches it. What is in both is dropped by its id.
-	top, err := a.node.History(r.Context(), roomChannel(ro.ID), fanfare.HistoryQuery{})
+	// First the cursor, then the messages: the page's stream asks for everything after the cursor, so what is said while the
+	// page is made and sent reaches it. What is in both is dropped by its id.
+	cursor, err := a.node.Cursor(r.Context(), roomChannel(ro.ID))
 	if err != nil {
-		// Without a position the page asks the store once it is connected.
-		a.logger.WarnContext(r.Context(), "position not read", "room", ro.ID, "err", err)
+		// Without a cursor the page asks the store once it is connected.
+		a.logger.WarnContext(r.Context(), "cursor not read", "room", ro.ID, "err", err)
 	}
 	page := roomPage{
 		User: user, Room: ro, Rooms: a.store.allRooms(), People: a.people(r, ro.ID),
-		Position: top.Position, Key: rand.Text(), MaxLength: maxTextLength,
+		Cursor: cursor, Key: rand.Text(), MaxLength: maxTextLength,
 	}
 	msgs, earlier := a.store.before(ro.ID, math.MaxInt, pageSize)
 	page.Earlier = earlier

@@ -11,14 +11,11 @@ import (
 	"github.com/fanfare-go/fanfare"
 )
 
-// Codes from 4500 to 4999 are the app's own and tell a client not to come back by itself. The page knows these two.
-var (
-	errSignedOut = &fanfare.Disconnect{Code: 4501, Reason: "signed out"}
-	errRoomGone  = &fanfare.Disconnect{Code: 4504, Reason: "no such room"}
-)
+// errSignedOut ends streams. Codes from 4500 to 4999 are the app's own; the page knows this one.
+var errSignedOut = &fanfare.Disconnect{Code: 4501, Reason: "signed out"}
 
 // newNode returns the node that carries rooms live. It is everything that the app says to fanfare, but for the calls of
-// Publish, Presence, History and Disconnect in the handlers.
+// Publish, Presence, Cursor and Disconnect in the handlers.
 func newNode(st *store, se *sessions, logger *slog.Logger) (*fanfare.Node, error) {
 	node, err := fanfare.New(fanfare.Config{
 		Logger:      logger,
@@ -26,31 +23,22 @@ func newNode(st *store, se *sessions, logger *slog.Logger) (*fanfare.Node, error
 		Authenticate: func(_ context.Context, r *fanfare.ConnectRequest) (fanfare.Identity, error) {
 			user, expires, ok := se.user(r.HTTP)
 			if !ok {
-				return fanfare.Identity{}, errSignedOut
+				return fanfare.Identity{}, fanfare.ErrUnauthorized
 			}
-			// The page says which room it shows; whether its user may see that room is decided here, in a real app
-			// by asking the database.
-			var page struct {
-				Room string `json:"room"`
-			}
-			if err := json.Unmarshal(r.Data, &page); err != nil {
-				return fanfare.Identity{}, fanfare.ErrBadRequest
-			}
-			if _, ok := st.room(page.Room); !ok {
-				return fanfare.Identity{}, errRoomGone
-			}
-			return fanfare.Identity{
-				User:     user,
-				ExpireAt: expires,
-				// A socket of this kind carries nothing from the page to the server, so the server subscribes it.
-				Subscriptions: map[string]fanfare.SubscribeReply{roomChannel(page.Room): {}},
-			}, nil
+			return fanfare.Identity{User: user, ExpireAt: expires}, nil
 		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start node: %w", err)
 	}
 	node.Channel("room:{id}", fanfare.ChannelOptions{
+		// Whether a user may see a room is decided here, in a real app by asking the database.
+		Subscribe: func(_ context.Context, r *fanfare.SubscribeRequest) (fanfare.SubscribeReply, error) {
+			if _, ok := st.room(r.Param("id")); !ok {
+				return fanfare.SubscribeReply{}, fanfare.ErrUnknownChannel
+			}
+			return fanfare.SubscribeReply{}, nil
+		},
 		// Enough for a phone that was in a tunnel. Who was away longer is told so, and the page asks the store.
 		History:        fanfare.History{Size: 100, TTL: 24 * time.Hour},
 		Presence:       true,

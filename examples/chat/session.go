@@ -78,7 +78,7 @@ func (s *sessions) end(w http.ResponseWriter) {
 	})
 }
 
-// user returns who is logged in, and until when. Pages and sockets both ask here: one login for both.
+// user returns who is logged in, and until when. Pages and streams both ask here: one login for both.
 func (s *sessions) user(r *http.Request) (name string, expires time.Time, ok bool) {
 	c, err := r.Cookie(sessionCookie)
 	if err != nil {

@@ -4,7 +4,7 @@ import { live } from "./realtime.js";
 import { people } from "./people.js";
 import { outbox } from "./outbox.js";
 
-const { user: me, room, epoch, offset } = document.body.dataset;
+const { user: me, room, cursor } = document.body.dataset;
 const base = `/rooms/${encodeURIComponent(room)}`;
 const $ = (id) => document.getElementById(id);
 const log = $("log");
@@ -197,12 +197,10 @@ function countUnread(more) {
 }
 document.addEventListener("visibilitychange", () => document.hidden || countUnread(0));
 
-const states = { connecting: "Connecting", live: "Live", waiting: "Reconnecting", ended: "Disconnected" };
+const states = { connecting: "Connecting", live: "Live", waiting: "Reconnecting" };
 function showState(name, text = states[name]) {
   const state = $("state");
   state.hidden = false;
-  // A first attempt after a loss is not yet another state for somebody who only reads.
-  if (name === "connecting" && state.dataset.state === "waiting") return;
   state.dataset.state = name;
   if (state.lastElementChild.textContent !== text) state.lastElementChild.textContent = text;
 }
@@ -222,29 +220,35 @@ list.querySelectorAll("[data-id]").forEach((item) => {
 });
 log.scrollTop = log.scrollHeight;
 
-const socketURL = new URL("/realtime/uni_websocket", location.href);
-socketURL.protocol = socketURL.protocol.replace("http", "ws");
+showState("connecting");
 live({
-  url: socketURL,
-  data: { room },
-  channel: `room:${room}`,
-  position: epoch ? { epoch, offset: Number(offset) } : null,
-  on: {
-    state(name) {
-      showState(name);
-      if (name === "waiting") here.lost();
-    },
-    connected(whole) {
-      if (!whole) catchUp();
+  url: new URL(`/realtime/events?channel=${encodeURIComponent(`room:${room}`)}`, location.href),
+  cursor,
+  events: {
+    ready() {
+      showState("live");
+      if (!cursor) catchUp();
       here.connected();
       sending.flush();
     },
+    gap: catchUp,
     publication: add,
     join: here.join,
     leave: here.leave,
-    end(code, reason) {
+    disconnect({ code }) {
       if (code === 4501) location.reload(); // signed out, perhaps in another browser: leads to the login, or back
-      else showState("ended", reason ? `Disconnected: ${reason}` : states.ended);
     },
+  },
+  lost() {
+    showState("waiting");
+    here.lost();
+  },
+  // An EventSource does not tell why it was refused. The app does.
+  async refused() {
+    const options = { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(10_000) };
+    const reply = await fetch(`${base}/people`, options).catch(() => null);
+    if (reply?.status === 401) location.reload(); // leads to the login
+    if (reply?.status === 404) showState("ended", "Disconnected: no such room");
+    return reply?.status !== 404;
   },
 });

@@ -1,130 +1,54 @@
-// realtime.js keeps a page connected to a fanfare node by the uni_websocket transport: one request out, then only
-// messages in. It needs nothing but a browser, and knows nothing of chats. An app that wants more than to listen
-// (subscribe and publish from the page, other transports) takes the published SDK instead:
-//
-//   const client = new Centrifuge("wss://example.com/realtime/websocket");
-//   client.newSubscription("news").on("publication", ({ data }) => show(data)).subscribe();
+// realtime.js keeps a page listening to a fanfare node by EventSource, and knows nothing of chats. The browser opens a broken
+// stream again by itself, and says where it stood, so it gets what it missed. Left to do is what the browser leaves undone.
 
-const firstDelay = 500; // milliseconds
-const longestDelay = 20_000;
-const connectTimeout = 10_000;
-const settled = 10_000; // a connection that lived this long was a good one
+const silence = 3 * 60_000; // the server's pings are comments, of which a page never hears
+const refusedDelay = 3_000;
 
-// live connects and stays connected until it is told not to. channel is what the server subscribes the page to,
-// position ({epoch, offset}) says after which publication the page begins: what came later arrives first of all.
+// live listens until the page is left. cursor says where to begin: what was published after it arrives first of all.
 //
-//   on.state(name)        "connecting", "live" or "waiting" for the next attempt
-//   on.connected(whole)   whole is false if the server cannot say what the page missed: load it from elsewhere
-//   on.publication(data)  in order, but perhaps one that the page has from elsewhere
-//   on.join(info), on.leave(info)
-//   on.end(code, reason)  it will not come back by itself
-export function live({ url, data, channel, position, on }) {
-  let socket, retryTimer, watchdog, goodbye;
-  let patience = connectTimeout;
-  let heard = Date.now();
-  let attempts = 0;
-  let liveSince = 0;
+//   events        a function for each type of event, which gets its data
+//   lost()        the stream broke; "ready" says that it is back
+//   refused()     it got an answer that is no stream: resolves to whether to try again
+export function live({ url, cursor, events, lost, refused }) {
+  let source, timer, heard;
 
   function open() {
-    drop();
-    on.state("connecting");
-    goodbye = null;
-    patience = connectTimeout;
-    const ws = new WebSocket(url);
-    socket = ws;
+    source?.close();
+    if (cursor) url.searchParams.set("cursor", cursor);
+    const mine = (source = new EventSource(url));
+    for (const type of Object.keys(events)) {
+      mine.addEventListener(type, (event) => {
+        hear();
+        cursor = event.lastEventId;
+        events[type](JSON.parse(event.data));
+      });
+    }
+    mine.onerror = async () => {
+      lost();
+      if (mine.readyState !== EventSource.CLOSED) return; // the browser tries again
+      if ((await refused()) && mine === source) openIn(refusedDelay * (0.5 + Math.random()));
+    };
     hear();
-    ws.onopen = () => {
-      const sub = position ? { recover: true, epoch: position.epoch, offset: position.offset } : {};
-      ws.send(JSON.stringify({ name: "chat", data, subs: { [channel]: sub } }));
-    };
-    ws.onmessage = (event) => {
-      hear();
-      for (const line of event.data.split("\n")) {
-        // What an earlier line ended does not go on.
-        if (line && ws === socket) receive(JSON.parse(line));
-      }
-    };
-    ws.onclose = (event) => {
-      const { code, reason } = goodbye ?? event;
-      lost(isFinal(code), code, reason);
-    };
   }
 
-  // drop forgets the socket without waiting for it: on a dead network the closing handshake takes minutes.
-  function drop() {
-    clearTimeout(retryTimer);
-    clearTimeout(watchdog);
-    retryTimer = null;
-    if (!socket) return;
-    socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close();
-    socket = null;
+  function openIn(delay) {
+    clearTimeout(timer);
+    timer = setTimeout(open, delay);
   }
 
-  // hear is called whenever something arrives. The server pings, so silence means that the connection is dead, even if
-  // the browser does not know it yet.
+  // On a dead network a stream is silent for as long as people are. To ask again is one request, and loses nothing; pages do
+  // not do so all at once.
   function hear() {
     heard = Date.now();
-    clearTimeout(watchdog);
-    watchdog = setTimeout(() => lost(false, 0, "no ping"), patience);
-  }
-
-  function receive(push) {
-    if (push.connect) connected(push.connect);
-    else if (push.disconnect) goodbye = push.disconnect;
-    else if (push.channel !== channel) return; // a ping, or a message to the page as a whole
-    else if (push.pub) publication(push.pub);
-    else if (push.join) on.join(push.join.info);
-    else if (push.leave) on.leave(push.leave.info);
-    else if (push.unsubscribe) lost(push.unsubscribe.code < 2500, push.unsubscribe.code, push.unsubscribe.reason);
-  }
-
-  function connected({ ping, subs }) {
-    // Ten seconds more than promised: a busy server or network is not a dead one.
-    patience = ping ? ping * 1000 + 10_000 : 2 ** 31 - 1;
-    hear();
-    const sub = subs?.[channel] ?? {};
-    const whole = Boolean(position && sub.recovered);
-    liveSince = Date.now();
-    position = { epoch: sub.epoch ?? "", offset: sub.offset ?? 0 };
-    on.state("live");
-    for (const pub of sub.publications ?? []) publication(pub);
-    on.connected(whole);
-  }
-
-  function publication(pub) {
-    if (pub.offset) position.offset = pub.offset;
-    on.publication(pub.data);
-  }
-
-  function lost(final, code, reason) {
-    drop();
-    if (final) return on.end(code, reason);
-    attempts = liveSince && Date.now() - liveSince > settled ? 0 : attempts + 1;
-    liveSince = 0;
-    // Longer each time, and never the same for two pages: a server that has just started must not get all of them at
-    // once.
-    const ceiling = Math.min(longestDelay, firstDelay * 2 ** attempts);
-    on.state("waiting");
-    retryTimer = setTimeout(open, ceiling * (0.3 + 0.7 * Math.random()));
+    openIn(silence * (0.6 + 0.4 * Math.random()));
   }
 
   // A phone that wakes up, or finds another network, need not wait for its turn, and cannot trust the old connection.
-  function wake() {
-    attempts = 0;
-    if (retryTimer || (socket && Date.now() - heard > patience)) open();
-  }
-  addEventListener("online", () => {
-    attempts = 0;
-    if (retryTimer || socket) open();
+  addEventListener("online", open);
+  addEventListener("pageshow", (event) => event.persisted && open());
+  document.addEventListener("visibilitychange", () => {
+    const trusted = source.readyState === EventSource.OPEN && Date.now() - heard < silence;
+    if (!document.hidden && !trusted) open();
   });
-  addEventListener("pageshow", wake);
-  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake());
-
   open();
-}
-
-// isFinal says whether a close code means "do not come back" (the same rule as in the published SDKs).
-function isFinal(code) {
-  return (code >= 3500 && code < 4000) || (code >= 4500 && code < 5000);
 }
