@@ -1,4 +1,4 @@
-// Command sdk is the server of a page that uses the published JavaScript SDK, bundled by Vite. It needs Node 20.19 or newer,
+// Command sdk is the server of a page that uses the published JavaScript SDK, bundled by Vite. It needs Node 18 or newer,
 // once:
 //
 //	cd examples/sdk && npm install && npm run build
