@@ -213,6 +213,9 @@ var refusals = map[string]struct {
 	"half a cursor":           {"channel=live&cursor=AAAAAAEA", 400, "cursor: malformed cursor"},
 	"a long cursor":           {"channel=live&cursor=" + strings.Repeat("A", 40_000), 400, "cursor: malformed cursor"},
 	"neither true nor false":  {"channel=live&join_leave=perhaps", 400, "join_leave is neither true nor false"},
+	"no filter":               {"channel=live&filter=[]", 400, "filter is no tags filter"},
+	"a filter nobody allows":  {"channel=live&filter=" + url.QueryEscape(`{"key":"k","cmp":"ex"}`), 400, "bad request"},
+	"a malformed filter":      {"channel=tagged:1&filter={}", 400, "channel tagged:1: bad request"},
 	"a name that is too long": {"channel=" + strings.Repeat("x", 300), 400, "bad request"},
 	"not logged in":           {"channel=live&user=nobody", 401, "unauthorized"},
 	"not permitted":           {"channel=live&channel=closed", 403, "channel closed: permission denied"},
@@ -313,6 +316,39 @@ func TestEvents_HeartbeatsAreComments(t *testing.T) {
 }
 
 // The login may end, and nothing is there that could prolong it.
+// A page cannot hear comments, but may ask for events.
+func TestEvents_PingsToHear(t *testing.T) {
+	t.Parallel()
+	a := plain(t, func(c *fanfare.Config) { c.PingInterval, c.PongTimeout = time.Second, 100*time.Millisecond })
+	s := a.events(t, "channel=live&ping=true")
+	s.requireNext(t, `ready {"ping":1}`, "ping {}", "ping {}")
+	require.Zero(t, s.comments)
+}
+
+func TestPlainDoors_Filter(t *testing.T) {
+	t.Parallel()
+	a := plain(t)
+	filter := "&filter=" + url.QueryEscape(`{"op":"or","nodes":[{"key":"lang","cmp":"eq","val":"en"},{"key":"n","cmp":"gt","val":"5"}]}`)
+	publish := func(data string, tags map[string]string) {
+		_, err := a.Publish(t.Context(), "tagged:1", []byte(data), fanfare.WithTags(tags))
+		require.NoError(t, err)
+	}
+	s := a.events(t, "channel=tagged:1"+filter)
+	s.requireNext(t, "ready {}")
+	first, _ := a.poll(t, "channel=tagged:1"+filter)
+	publish("1", map[string]string{"lang": "en"})
+	publish("2", map[string]string{"lang": "de"})
+	publish("3", map[string]string{"lang": "de", "n": "10"})
+	s.requireNext(t, "publication 1", "publication 3")
+	_, told := a.poll(t, after(first.Cursor, "channel=tagged:1"+filter))
+	require.Equal(t, []string{"publication tagged:1 1", "publication tagged:1 3"}, told)
+	s.close()
+	publish("4", map[string]string{"lang": "de"})
+	publish("5", map[string]string{"lang": "en"})
+	again := a.events(t, "channel=tagged:1"+filter, "Last-Event-ID", s.lastID)
+	again.requireNext(t, "publication 5", "ready {}")
+}
+
 func TestEvents_EndWithTheLogin(t *testing.T) {
 	t.Parallel()
 	a := plain(t, func(c *fanfare.Config) {

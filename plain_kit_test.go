@@ -49,6 +49,7 @@ func plain(t *testing.T, change ...func(*fanfare.Config)) *plainApp {
 	node.Channel("html:{id}", fanfare.ChannelOptions{Public: true, History: history, Payload: fanfare.PayloadText})
 	node.Channel("bytes", fanfare.ChannelOptions{Public: true, Payload: fanfare.PayloadBinary})
 	node.Channel("talk:{id}", fanfare.ChannelOptions{Public: true, History: fanfare.History{Size: 5000, TTL: time.Hour}, Presence: true})
+	node.Channel("tagged:{id}", fanfare.ChannelOptions{Public: true, History: history, TagsFilter: true})
 	node.Channel("live", fanfare.ChannelOptions{Public: true})
 	node.Channel("latest", fanfare.ChannelOptions{Public: true, History: history, Recovery: fanfare.RecoveryCacheAlways})
 	node.Channel("own", fanfare.ChannelOptions{History: history})

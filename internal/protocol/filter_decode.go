@@ -1,8 +1,27 @@
 package protocol
 
 import (
+	"fmt"
+
 	"google.golang.org/protobuf/encoding/protowire"
 )
+
+// DecodeJSONFilter decodes a tags filter that stands alone.
+func DecodeJSONFilter(text []byte) (*FilterNode, error) {
+	val, err := jsonDocument(text)
+	if err != nil {
+		return nil, fmt.Errorf("protocol: decode filter: %w", err)
+	}
+	o := jsonObject{val: val, key: []byte("filter")}
+	n := o.filter(1)
+	switch {
+	case o.err != nil:
+		return nil, fmt.Errorf("protocol: decode filter: %w", o.err)
+	case n == nil:
+		return nil, fmt.Errorf("protocol: decode filter: %w", errJSONObject)
+	}
+	return n, nil
+}
 
 // filter returns the tags filter that the value is, at a level counted from 1.
 func (o *jsonObject) filter(level int) *FilterNode {

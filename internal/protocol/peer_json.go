@@ -36,7 +36,17 @@ type peerSubscribeRequest struct {
 	Positioned  bool            `json:"positioned,omitzero"`
 	Recoverable bool            `json:"recoverable,omitzero"`
 	JoinLeave   bool            `json:"join_leave,omitzero"`
+	TagsFilter  *peerFilter     `json:"tf,omitempty"`
 	Flag        int64           `json:"flag,omitzero"`
+}
+
+type peerFilter struct {
+	Op    string        `json:"op,omitzero"`
+	Key   string        `json:"key,omitzero"`
+	Cmp   string        `json:"cmp,omitzero"`
+	Val   string        `json:"val,omitzero"`
+	Vals  []string      `json:"vals,omitempty"`
+	Nodes []*peerFilter `json:"nodes,omitempty"`
 }
 
 // AppendCommand implements [Peer].
@@ -66,7 +76,18 @@ func (*JSONPeer) AppendCommand(dst []byte, cmd *Command) []byte {
 
 func peerSubscribe(r *SubscribeRequest) *peerSubscribeRequest {
 	return &peerSubscribeRequest{Channel: r.Channel, Token: r.Token, Recover: r.Recover, Epoch: r.Epoch, Offset: r.Offset,
-		Data: json.RawMessage(r.Data), Positioned: r.Positioned, Recoverable: r.Recoverable, JoinLeave: r.JoinLeave, Flag: r.Flag}
+		Data: json.RawMessage(r.Data), Positioned: r.Positioned, Recoverable: r.Recoverable, JoinLeave: r.JoinLeave, TagsFilter: peerFilterOf(r.TagsFilter), Flag: r.Flag}
+}
+
+func peerFilterOf(n *FilterNode) *peerFilter {
+	if n == nil {
+		return nil
+	}
+	f := &peerFilter{Op: n.Op, Key: n.Key, Cmp: n.Cmp, Val: n.Val, Vals: n.Vals}
+	for _, child := range n.Nodes {
+		f.Nodes = append(f.Nodes, peerFilterOf(child))
+	}
+	return f
 }
 
 // peerMessage is a message from the server as JSON.
@@ -82,6 +103,7 @@ type peerMessage struct {
 		Client  string                          `json:"client"`
 		Data    json.RawMessage                 `json:"data"`
 		Subs    map[string]*peerSubscribeResult `json:"subs"`
+		Ping    uint32                          `json:"ping"`
 		Session string                          `json:"session"`
 		Node    string                          `json:"node"`
 	} `json:"connect"`
@@ -147,7 +169,7 @@ func (*JSONPeer) NextMessage(frames []byte) (m *Incoming, rest []byte, err error
 		m.Error = &Error{e.Code, e.Message, e.Temporary}
 	}
 	if r := j.Connect; r != nil {
-		m.Connect = &ConnectResult{Client: r.Client, Data: Raw(r.Data), Session: r.Session, Node: r.Node}
+		m.Connect = &ConnectResult{Client: r.Client, Data: Raw(r.Data), Ping: r.Ping, Session: r.Session, Node: r.Node}
 		for channel, sub := range r.Subs {
 			if m.Connect.Subs == nil {
 				m.Connect.Subs = make(map[string]*SubscribeResult)

@@ -51,7 +51,24 @@ func appendProtoSubscribeRequest(dst []byte, r *SubscribeRequest) []byte {
 	dst = protoBool(dst, 9, r.Positioned)
 	dst = protoBool(dst, 10, r.Recoverable)
 	dst = protoBool(dst, 11, r.JoinLeave)
+	if r.TagsFilter != nil {
+		dst = protoMessage(dst, 13, r.TagsFilter, appendProtoFilter)
+	}
 	return protoUint(dst, 14, uint64(r.Flag))
+}
+
+func appendProtoFilter(dst []byte, n *FilterNode) []byte {
+	dst = protoText(dst, 1, n.Op)
+	dst = protoText(dst, 2, n.Key)
+	dst = protoText(dst, 3, n.Cmp)
+	dst = protoText(dst, 4, n.Val)
+	for _, val := range n.Vals {
+		dst = protoBytes(dst, 5, []byte(val)) // also an empty one
+	}
+	for _, child := range n.Nodes {
+		dst = protoMessage(dst, 6, child, appendProtoFilter)
+	}
+	return dst
 }
 
 // NextMessage implements [Peer].
@@ -155,6 +172,8 @@ func (f *protoFields) connectResult(r *ConnectResult) {
 		f.text(&r.Client)
 	case 5:
 		f.alias(&r.Data)
+	case 7:
+		f.uint32(&r.Ping)
 	case 9:
 		f.text(&r.Session)
 	case 10:

@@ -32,7 +32,8 @@ func protowireLength(m []byte) []byte {
 func TestPeer_CommandsAreReadAsTheyWereMeant(t *testing.T) {
 	t.Parallel()
 	sub := &protocol.SubscribeRequest{Channel: "room:1", Token: "t", Recover: true, Epoch: "e", Offset: 1 << 52, Data: protocol.Raw(`{"a":1}`),
-		Positioned: true, Recoverable: true, JoinLeave: true, Flag: 2}
+		Positioned: true, Recoverable: true, JoinLeave: true, Flag: 2,
+		TagsFilter: &protocol.FilterNode{Op: "and", Nodes: []*protocol.FilterNode{{Key: "k", Cmp: "eq", Val: "v"}, {Key: "l", Cmp: "in", Vals: []string{"", "ü"}}}}}
 	commands := []*protocol.Command{
 		{ID: 1, Connect: &protocol.ConnectRequest{Token: "t", Data: protocol.Raw(`[1]`), Name: "n", Version: "v",
 			Subs: map[string]*protocol.SubscribeRequest{"#ann": {Recover: true, Epoch: "e", Offset: 3}, "#b": {}}}},
@@ -69,7 +70,7 @@ func TestPeer_ReadsWhatTheServerWrites(t *testing.T) {
 		Data: protocol.Raw(`null`), WasRecovering: true}
 	replies := []*protocol.Reply{
 		{ID: 1, Error: &protocol.Error{Code: 100, Message: "internal", Temporary: true}},
-		{ID: 2, Connect: &protocol.ConnectResult{Client: "c1", Data: protocol.Raw(`1`), Session: "s", Node: "n", Subs: map[string]*protocol.SubscribeResult{"#ann": sub, "b": {}}}},
+		{ID: 2, Connect: &protocol.ConnectResult{Client: "c1", Data: protocol.Raw(`1`), Ping: 25, Session: "s", Node: "n", Subs: map[string]*protocol.SubscribeResult{"#ann": sub, "b": {}}}},
 		{ID: 3, Subscribe: sub},
 		{ID: 4, Subscribe: &protocol.SubscribeResult{}},
 	}

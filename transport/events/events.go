@@ -14,7 +14,11 @@
 // Other types are "ready" (everything missed has been said), "join" and "leave" (asked for by join_leave=true; the data is JSON:
 // channel, user, client, conn_info, chan_info), "message" (sent to this connection, outside of channels), "unsubscribe"
 // (channel, code, reason) and "disconnect" (code, reason). With event=channel publications have the name of their channel as
-// their type, which tells several channels apart, and suits htmx's sse-swap.
+// their type, which tells several channels apart, and suits htmx's sse-swap. With filter={…}, a tags filter in JSON as the SDKs
+// send it, come those publications that pass it.
+//
+// Between events there are comments, so that no proxy takes the stream for dead. A page does not see those: with ping=true they
+// are events "ping", and the data of "ready" says after how many seconds there is one at the latest: {"ping":25}.
 //
 // Before the stream begins, the app's login and every subscription have been asked. Refusals are answered with a status, after
 // which browsers do not come back: 400 (nothing asked, a malformed cursor), 401, 403, 404 (unknown channel), 406 (a channel of
@@ -123,7 +127,7 @@ func (t *Transport) parse(r *http.Request) (*stream, guest.Request, error) {
 
 // reserved are the types that mean something else, to the page or to EventSource itself.
 var reserved = []string{guest.Publication, guest.Join, guest.Leave, guest.Gap, guest.Ready, guest.Message, guest.Unsubscribe,
-	guest.Disconnect, "open", "error"}
+	guest.Disconnect, guest.Ping, "open", "error"}
 
 // isType reports whether a channel's name can be an event's.
 func isType(channel string) bool {
@@ -233,10 +237,11 @@ type description struct {
 	ChanInfo json.RawMessage `json:"chan_info,omitempty"`
 	Code     uint32          `json:"code,omitzero"`
 	Reason   string          `json:"reason,omitzero"`
+	Ping     uint32          `json:"ping,omitzero"` // seconds
 }
 
 func describe(e *guest.Event) []byte {
-	d := description{Channel: e.Channel, Code: e.Code, Reason: e.Reason}
+	d := description{Channel: e.Channel, Code: e.Code, Reason: e.Reason, Ping: e.Interval}
 	if e.Info != nil {
 		d.User, d.Client = &e.Info.User, e.Info.Client
 		d.ConnInfo, d.ChanInfo = json.RawMessage(e.Info.ConnInfo), json.RawMessage(e.Info.ChanInfo)

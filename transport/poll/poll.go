@@ -7,7 +7,7 @@
 //
 // The cursor holds the positions in all channels; the next request names it. Without one there is nothing that could have been
 // missed: the answer comes at once, with a cursor to begin with, unless "wait" says otherwise. Types of events, and what else
-// they carry, are those of package events: a publication has data, and where they were given info (of the client that
+// they carry, are those of package events, as is "filter": a publication has data, and where they were given info (of the client that
 // published it) and tags; a join or leave has info; a message has data; an unsubscribe or disconnect has code and reason; a gap
 // has its channel alone. An answer without events means that nothing came. Nothing is kept between two requests, so what is
 // published meanwhile in a channel without history is lost.
@@ -278,7 +278,7 @@ type info struct {
 
 // Event implements [guest.Sink].
 func (c *conn) Event(e *guest.Event) {
-	if e.Type == guest.Ready {
+	if e.Type == guest.Ready || e.Type == guest.Ping {
 		return // the answer says so
 	}
 	out, data := event{Type: e.Type, Channel: e.Channel, Info: infoOf(e.Info), Code: e.Code, Reason: e.Reason}, e.Data

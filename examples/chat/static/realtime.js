@@ -1,7 +1,7 @@
 // realtime.js keeps a page listening to a fanfare node by EventSource, and knows nothing of chats. The browser opens a broken
 // stream again by itself, and says where it stood, so it gets what it missed. Left to do is what the browser leaves undone.
 
-const silence = 3 * 60_000; // the server's pings are comments, of which a page never hears
+const grace = 10_000; // how late a ping may be
 const refusedDelay = 3_000;
 
 // live listens until the page is left. cursor says where to begin: what was published after it arrives first of all.
@@ -11,16 +11,19 @@ const refusedDelay = 3_000;
 //   refused()     it got an answer that is no stream: resolves to whether to try again
 export function live({ url, cursor, events, lost, refused }) {
   let source, timer, heard;
+  let silence = 60_000; // until the server says how often it pings
+  url.searchParams.set("ping", "true");
 
   function open() {
     source?.close();
     if (cursor) url.searchParams.set("cursor", cursor);
     const mine = (source = new EventSource(url));
-    for (const type of Object.keys(events)) {
+    mine.addEventListener("ready", ({ data }) => (silence = JSON.parse(data).ping * 1000 + grace || silence));
+    for (const type of ["ping", ...Object.keys(events)]) {
       mine.addEventListener(type, (event) => {
         hear();
         cursor = event.lastEventId;
-        events[type](JSON.parse(event.data));
+        events[type]?.(JSON.parse(event.data));
       });
     }
     mine.onerror = async () => {
@@ -36,11 +39,10 @@ export function live({ url, cursor, events, lost, refused }) {
     timer = setTimeout(open, delay);
   }
 
-  // On a dead network a stream is silent for as long as people are. To ask again is one request, and loses nothing; pages do
-  // not do so all at once.
+  // On a dead network not even pings come, and the browser does not notice.
   function hear() {
     heard = Date.now();
-    openIn(silence * (0.6 + 0.4 * Math.random()));
+    openIn(silence + grace * Math.random());
   }
 
   // A phone that wakes up, or finds another network, need not wait for its turn, and cannot trust the old connection.

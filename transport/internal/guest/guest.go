@@ -20,6 +20,7 @@ const (
 	Message     = "message"     // outside of channels
 	Unsubscribe = "unsubscribe" // the server ended a subscription
 	Disconnect  = "disconnect"  // the server ends the connection
+	Ping        = "ping"        // a sign of life, for those that want to hear it
 )
 
 // Event is what happened, as the peer is told.
@@ -29,6 +30,7 @@ type Event struct {
 	Publication *protocol.Publication // of a publication
 	Info        *protocol.ClientInfo  // of a join or leave
 	Data        []byte                // of a message
+	Interval    uint32                // of the pings, in seconds, if the peer wants to hear them: of a ready
 	Code        uint32                // of an unsubscribe or disconnect
 	Reason      string
 }
@@ -65,6 +67,7 @@ type Guest struct {
 	lastID    uint32
 	pending   map[uint32]string // subscribes on their way: command to channel
 	connected bool
+	interval  uint32 // of the pings, in seconds
 	ready     bool
 	committed bool
 	refusal   *Refusal
@@ -112,7 +115,8 @@ func (g *Guest) Hello() []byte {
 func (g *Guest) subscribe(channel string, since cursor.Entry, recover bool) {
 	g.lastID++
 	g.pending[g.lastID] = channel
-	r := &protocol.SubscribeRequest{Channel: channel, Positioned: true, Recoverable: true, JoinLeave: g.request.JoinLeave, Recover: recover}
+	r := &protocol.SubscribeRequest{Channel: channel, Positioned: true, Recoverable: true, JoinLeave: g.request.JoinLeave, Recover: recover,
+		TagsFilter: g.request.Filter}
 	if recover {
 		r.Epoch, r.Offset = since.Epoch, since.Offset
 	}
@@ -156,11 +160,15 @@ func (g *Guest) take(m *protocol.Incoming) {
 	case m.Push != nil:
 		g.push(m.Push)
 	case m.Ping():
-		g.sink.Ping()
+		if g.request.Pings && g.ready {
+			g.tell(Event{Type: Ping})
+		} else {
+			g.sink.Ping()
+		}
 	case m.ID == connectID && m.Error != nil:
 		g.refusal = refused("", m.Error)
 	case m.ID == connectID && m.Connect != nil:
-		g.connected = true
+		g.connected, g.interval = true, m.Connect.Ping
 		for _, channel := range slices.Sorted(maps.Keys(m.Connect.Subs)) {
 			_, named := g.request.since.Named()[channel]
 			g.begin(channel, m.Connect.Subs[channel], true, named)
@@ -202,7 +210,11 @@ func (g *Guest) settled() {
 		return
 	}
 	g.ready = true
-	g.tell(Event{Type: Ready})
+	e := Event{Type: Ready}
+	if g.request.Pings {
+		e.Interval = g.interval
+	}
+	g.tell(e)
 }
 
 // begin begins or goes on with a subscription. resumed says that the peer had been told of a position.

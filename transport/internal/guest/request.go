@@ -9,20 +9,24 @@ import (
 	"strconv"
 
 	"github.com/fanfare-go/fanfare/internal/cursor"
+	"github.com/fanfare-go/fanfare/internal/protocol"
 )
 
 // Request is what a peer asks for.
 type Request struct {
-	Channels  []string // each once
-	JoinLeave bool     // tell of joins and leaves where the channel permits it
-	Resumed   bool     // it said where it stands
+	Channels  []string             // each once
+	JoinLeave bool                 // tell of joins and leaves where the channel permits it
+	Resumed   bool                 // it said where it stands
+	Pings     bool                 // it wants to hear pings
+	Filter    *protocol.FilterNode // of all channels; nil if there is none
 
 	since cursor.Cursor
 	lost  bool // where it stands cannot be read any more
 }
 
-// ParseRequest reads "channel", which may come several times, "cursor" and "join_leave" from a query. A Last-Event-ID header
-// is newer than the cursor of the query, which a browser repeats as it was. Errors are for the peer: status 400.
+// ParseRequest reads "channel", which may come several times, "cursor", "filter", and the switches "join_leave" and "ping" from a
+// query. A Last-Event-ID header is newer than the cursor of the query, which a browser repeats as it was. Errors are for the
+// peer: status 400.
 func ParseRequest(r *http.Request, query url.Values) (Request, error) {
 	var request Request
 	for _, channel := range query["channel"] {
@@ -34,9 +38,16 @@ func ParseRequest(r *http.Request, query url.Values) (Request, error) {
 		}
 	}
 	var err error
-	if v := query.Get("join_leave"); v != "" {
-		if request.JoinLeave, err = strconv.ParseBool(v); err != nil {
-			return Request{}, errors.New("join_leave is neither true nor false")
+	for name, set := range map[string]*bool{"join_leave": &request.JoinLeave, "ping": &request.Pings} {
+		if v := query.Get(name); v != "" {
+			if *set, err = strconv.ParseBool(v); err != nil {
+				return Request{}, errors.New(name + " is neither true nor false")
+			}
+		}
+	}
+	if v := query.Get("filter"); v != "" {
+		if request.Filter, err = protocol.DecodeJSONFilter([]byte(v)); err != nil {
+			return Request{}, errors.New("filter is no tags filter in JSON")
 		}
 	}
 	name, token := "cursor", query.Get("cursor")
