@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/fanfare-go/fanfare/internal/protocol"
 	"github.com/fanfare-go/fanfare/transport"
@@ -138,7 +139,13 @@ func (c *Client) Disconnect(d *Disconnect) {
 
 // sendable reports whether the app's data can travel on the connection.
 func (c *Client) sendable(data []byte) bool {
-	return len(data) == 0 || c.info.Encoding != transport.JSON || protocol.ValidPayload(data)
+	switch {
+	case len(data) == 0:
+		return true
+	case c.info.Encoding == transport.JSON:
+		return protocol.ValidPayload(data)
+	}
+	return !c.info.Plain || utf8.Valid(data)
 }
 
 // clientInfo is how others see the client in a channel.

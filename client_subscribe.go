@@ -243,7 +243,7 @@ func (c *Client) open(o *opening) error {
 	if err := s.room.link(ctx, n); err != nil {
 		return err
 	}
-	if opts.Presence {
+	if opts.Presence && !c.info.Brief {
 		s.present = true
 		if err := n.presence.Add(ctx, n.id, s.channel, c.clientInfo(s.channelInfo)); err != nil {
 			return err
@@ -414,6 +414,9 @@ func (c *Client) subscribeResult(o *opening) *protocol.SubscribeResult {
 // announce tells the channel that the client has come. It is called before the subscription is settled, so that its leave
 // cannot overtake it.
 func (c *Client) announce(s *subscription) {
+	if c.info.Brief {
+		return
+	}
 	c.node.arrived(s)
 }
 

@@ -12,7 +12,9 @@ import (
 // Cursor returns where some channels stand now, as the transports "events" and "poll" read it from their query. An app that takes
 // it before it reads its own data loses nothing between the two: the page asks for what came after it.
 //
-// Channels without history have no position, and are left out. The errors are those of [Node.History].
+// Channels whose subscribers have no positions, because they have no history or [RecoveryOff], are left out. The errors are
+// those of [Node.History]. What is stored after the cursor was taken and published before the app reads its data is in both: let
+// the page know entries by their ids, or keep the two in step by a lock.
 func (n *Node) Cursor(ctx context.Context, channels ...string) (string, error) {
 	positions := make(map[string]Position, len(channels))
 	for _, channel := range channels {
@@ -20,7 +22,7 @@ func (n *Node) Cursor(ctx context.Context, channels ...string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if !d.options.keepsHistory() {
+		if !d.options.keepsHistory() || d.options.Recovery == RecoveryOff {
 			continue
 		}
 		h, err := n.History(ctx, channel, HistoryQuery{})

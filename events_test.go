@@ -178,6 +178,19 @@ func TestEvents_TheServersOwnSubscriptions(t *testing.T) {
 		s := a.events(t, "user=owner&channel=own&event=channel", "Last-Event-ID", s.lastID)
 		s.requireNext(t, "own 2", "ready {}")
 	})
+	t.Run("gone", func(t *testing.T) {
+		s := a.events(t, "user=ann&channel=live&event=channel", "Last-Event-ID", s.lastID)
+		s.requireNext(t, `unsubscribe {"channel":"own","code":2000,"reason":"server unsubscribe"}`, "ready {}")
+		at, err := fanfare.DecodeCursor(s.lastID, "own")
+		require.NoError(t, err)
+		require.Empty(t, at, "and forgotten")
+	})
+	t.Run("after a cursor that cannot be read", func(t *testing.T) {
+		for _, query := range []string{"user=owner", "user=owner&channel=own"} {
+			s := a.events(t, query+"&cursor="+otherVersion)
+			s.requireNext(t, `gap {"channel":"own"}`, "ready {}")
+		}
+	})
 	t.Run("once asked for, now given", func(t *testing.T) {
 		cursor := fanfare.EncodeCursor(map[string]fanfare.Position{"own": {Offset: 1, Epoch: "x"}})
 		s := a.events(t, after(cursor, "user=owner"))
@@ -200,6 +213,51 @@ func TestEvents_TheNewestAlways(t *testing.T) {
 	})
 }
 
+// Who was sent away, and is let in again, has missed something.
+func TestEvents_BackAfterAnUnsubscribe(t *testing.T) {
+	t.Parallel()
+	a := plain(t)
+	s := a.events(t, "channel=room:1&user=ann")
+	s.requireNext(t, "ready {}")
+	require.NoError(t, a.Unsubscribe(t.Context(), "ann", "room:1"))
+	s.requireNext(t, `unsubscribe {"channel":"room:1","code":2000,"reason":"server unsubscribe"}`)
+	s.close()
+	again := a.events(t, "channel=room:1&user=ann", "Last-Event-ID", s.lastID)
+	again.requireNext(t, `gap {"channel":"room:1"}`, "ready {}")
+}
+
+func TestCursor(t *testing.T) {
+	t.Parallel()
+	a := plain(t)
+	requirePublish(t, a.Node, "room:1", `1`)
+	cursor, err := a.Cursor(t.Context(), "room:1", "live", "latest", "off", "html:9")
+	require.NoError(t, err)
+	requirePublish(t, a.Node, "room:1", `2`)
+	s := a.events(t, after(cursor, "channel=room:1&channel=live&channel=latest&channel=off&channel=html:9"))
+	s.requireNext(t, "publication 2", "ready {}") // and no gaps where there is nothing
+	at, err := fanfare.DecodeCursor(cursor, "room:1", "live", "off")
+	require.NoError(t, err)
+	require.Len(t, at, 1)
+	require.EqualValues(t, 1, at["room:1"].Offset)
+	require.Equal(t, cursor, fanfare.EncodeCursor(map[string]fanfare.Position{"room:1": at["room:1"], "latest": top(t, a, "latest"), "html:9": top(t, a, "html:9")}))
+
+	_, err = a.Cursor(t.Context(), "un:known")
+	require.ErrorIs(t, err, fanfare.ErrUnknownChannel)
+	_, err = fanfare.DecodeCursor("nonsense", "room:1")
+	require.ErrorIs(t, err, fanfare.ErrBadRequest)
+	t.Run("a poll of an empty cache waits", func(t *testing.T) {
+		_, told := a.poll(t, after(cursor, "channel=latest&wait=50ms"))
+		require.Empty(t, told)
+	})
+}
+
+func top(t *testing.T, a *plainApp, channel string) fanfare.Position {
+	t.Helper()
+	h, err := a.History(t.Context(), channel, fanfare.HistoryQuery{})
+	require.NoError(t, err)
+	return h.Position
+}
+
 // refusals are the same for both plain doors.
 var refusals = map[string]struct {
 	query  string
@@ -208,6 +266,7 @@ var refusals = map[string]struct {
 }{
 	"nothing asked":           {"", 400, "no channel"},
 	"an empty channel":        {"channel=", 400, "channel is empty"},
+	"no UTF-8":                {"channel=%ff", 400, "channel is not UTF-8"},
 	"a malformed query":       {"channel=%zz", 400, "malformed query"},
 	"a malformed cursor":      {"channel=live&cursor=nonsense", 400, "cursor: malformed cursor"},
 	"half a cursor":           {"channel=live&cursor=AAAAAAEA", 400, "cursor: malformed cursor"},
@@ -254,6 +313,15 @@ func TestPlainDoors_Refuse(t *testing.T) {
 			require.Equal(t, "https://app.example", r.Header.Get("Access-Control-Allow-Origin"))
 			require.Equal(t, "true", r.Header.Get("Access-Control-Allow-Credentials"))
 			require.Equal(t, 401, r.StatusCode)
+		})
+		t.Run(door+", a body", func(t *testing.T) {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.url+"/"+door+"?channel=live", strings.NewReader("x"))
+			require.NoError(t, err)
+			response, err := (&http.Transport{}).RoundTrip(r)
+			require.NoError(t, err)
+			defer response.Body.Close()
+			require.Equal(t, 400, response.StatusCode)
+			require.True(t, response.Close)
 		})
 		t.Run(door+", another method", func(t *testing.T) {
 			r, err := http.Post(a.url+"/"+door+"?channel=live", "", nil)

@@ -18,8 +18,8 @@ import (
 
 // ServeHTTP serves every transport under one route: the last element of the path names it, "websocket", "http_stream" or "sse",
 // with "emulation" for the commands of the last two, or, for clients that only listen, "uni_websocket", "uni_http_stream" or
-// "uni_sse"; and for those that speak no protocol "events" and "poll". An upgrade request to any other path below the mount point is a WebSocket. What the app's middleware
-// put into the request's context reaches [Config.Authenticate].
+// "uni_sse"; and for those that speak no protocol "events" and "poll". An upgrade request to any other path below the mount
+// point is a WebSocket. What the app's middleware put into the request's context reaches [Config.Authenticate].
 func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h, ok := n.handlers[path.Base(r.URL.Path)]; ok {
 		h.ServeHTTP(w, r)
@@ -63,7 +63,8 @@ func (n *Node) defaultHandlers() map[string]http.Handler {
 	for _, t := range []transport.Transport{
 		websocket.New(o), websocket.NewUni(o), httpstream.New(stream), httpstream.NewUni(stream),
 		sse.New(sse.Options(stream)), sse.NewUni(sse.Options(stream)), emulation.New(emulation.Options{MaxBodySize: n.config.MaxFrameSize}),
-		events.New(events.Options{WriteTimeout: n.config.WriteTimeout}), poll.New(poll.Options{WriteTimeout: n.config.WriteTimeout}),
+		events.New(events.Options{MaxChannels: n.config.MaxChannels, WriteTimeout: n.config.WriteTimeout}),
+		poll.New(poll.Options{MaxChannels: n.config.MaxChannels, WriteTimeout: n.config.WriteTimeout}),
 	} {
 		handlers[t.Name()] = n.Handler(t)
 	}

@@ -50,6 +50,9 @@ func plain(t *testing.T, change ...func(*fanfare.Config)) *plainApp {
 	node.Channel("bytes", fanfare.ChannelOptions{Public: true, Payload: fanfare.PayloadBinary})
 	node.Channel("talk:{id}", fanfare.ChannelOptions{Public: true, History: fanfare.History{Size: 5000, TTL: time.Hour}, Presence: true})
 	node.Channel("tagged:{id}", fanfare.ChannelOptions{Public: true, History: history, TagsFilter: true})
+	node.Channel("forced:{id}", fanfare.ChannelOptions{Public: true, Presence: true, ForceJoinLeave: true})
+	node.Channel("said:{id}", fanfare.ChannelOptions{Public: true, History: history, AllowPublish: fanfare.Anyone})
+	node.Channel("off", fanfare.ChannelOptions{Public: true, History: history, Recovery: fanfare.RecoveryOff})
 	node.Channel("live", fanfare.ChannelOptions{Public: true})
 	node.Channel("latest", fanfare.ChannelOptions{Public: true, History: history, Recovery: fanfare.RecoveryCacheAlways})
 	node.Channel("own", fanfare.ChannelOptions{History: history})
@@ -173,6 +176,17 @@ func (s *eventSource) requireNext(t *testing.T, want ...string) {
 	for _, w := range want {
 		require.Equal(t, w, s.next(t))
 	}
+}
+
+// requireNextOf requires events of these types, in any order.
+func (s *eventSource) requireNextOf(t *testing.T, types ...string) {
+	t.Helper()
+	var got []string
+	for range types {
+		name, _, _ := strings.Cut(s.next(t), " ")
+		got = append(got, name)
+	}
+	require.ElementsMatch(t, types, got)
 }
 
 // requireEnd requires that nothing comes any more.

@@ -3,6 +3,7 @@ package fanfare_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -64,12 +65,28 @@ func TestPoll(t *testing.T) {
 		require.Empty(t, told)
 	})
 	t.Run("who has published", func(t *testing.T) {
-		start, _ := a.poll(t, "channel=room:9")
-		c := dialed{Conn: dialWebSocket(t, a.url+"/websocket?user=ann", nil).Conn}
+		start, _ := a.poll(t, "channel=said:9")
+		c := dialWebSocket(t, a.url+"/websocket?user=ann", nil)
 		require.Contains(t, c.exchange(t, `{"id":1,"connect":{}}`), `"connect"`)
-		require.Contains(t, c.exchange(t, `{"id":2,"publish":{"channel":"room:9","data":1}}`), `103`)
-		join, _ := a.poll(t, after(start.Cursor, "channel=room:9&join_leave=1&wait=10s&user=bob"))
-		require.Equal(t, []string{"join", "room:9", "bob"}, []string{join.Events[0].Type, join.Events[0].Channel, join.Events[0].Info.User})
+		require.Equal(t, `{"id":2,"publish":{}}`, c.exchange(t, `{"id":2,"publish":{"channel":"said:9","data":1}}`))
+		said, _ := a.poll(t, after(start.Cursor, "channel=said:9"))
+		require.Equal(t, []string{"publication", "said:9", "ann"}, []string{said.Events[0].Type, said.Events[0].Channel, said.Events[0].Info.User})
+	})
+	t.Run("who polls neither comes nor goes", func(t *testing.T) {
+		s := a.events(t, "channel=forced:1&user=ann")
+		s.requireNextOf(t, "ready", "join")
+		for range 3 {
+			began := time.Now()
+			_, told := a.poll(t, "channel=forced:1&user=bob&wait=50ms&join_leave=true")
+			require.Empty(t, told)
+			require.GreaterOrEqual(t, time.Since(began), 50*time.Millisecond)
+		}
+		stats, err := a.PresenceStats(t.Context(), "forced:1")
+		require.NoError(t, err)
+		require.Equal(t, fanfare.PresenceStats{Clients: 1, Users: 1}, stats)
+		requirePublish(t, a.Node, "forced:1", `"nothing before"`)
+		s.requireNext(t, `publication "nothing before"`)
+		s.close()
 	})
 	a.requireNobody(t)
 }
@@ -135,7 +152,7 @@ func TestPoll_ShutdownAnswers(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		eventually(t, func() bool { return a.Residue().Rooms > 0 }, "nobody came", func() any { return nil })
+		eventually(t, func() bool { return counted(a.tally, &a.tally.refused, 0) == 2 }, "nobody came", func() any { return nil })
 		if err := a.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -155,4 +172,34 @@ func TestPoll_OutlivesTheServersTimeouts(t *testing.T) {
 	slow := &plainApp{a.watched, s.URL}
 	_, told := slow.poll(t, "channel=room:1&wait=500ms")
 	require.Empty(t, told)
+}
+
+// A peer that does not read its answer is waited for by nobody else.
+func TestPoll_APublisherDoesNotWaitForThePeer(t *testing.T) {
+	t.Parallel()
+	a := plain(t, func(c *fanfare.Config) { c.WriteTimeout = 20 * time.Second })
+	s := httptest.NewUnstartedServer(a.Node)
+	s.Listener = smallBuffers{s.Listener}
+	s.Start()
+	t.Cleanup(s.Close)
+	large := strings.Repeat("x", 200_000)
+	for range 2 {
+		requirePublish(t, a.Node, "room:1", `"`+large+`"`)
+	}
+	first := fanfare.EncodeCursor(map[string]fanfare.Position{"room:1": {Epoch: top(t, a, "room:1").Epoch}})
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	require.NoError(t, err)
+	_, err = fmt.Fprintf(conn, "GET /poll?channel=room:1&cursor=%s HTTP/1.1\r\nHost: x\r\n\r\n", first)
+	require.NoError(t, err)
+	one := make([]byte, 1)
+	_, err = conn.Read(one)
+	require.NoError(t, err, "the answer is being written")
+	began := time.Now()
+	requirePublish(t, a.Node, "room:1", `"after"`)
+	other := a.events(t, after(first, "channel=room:1"))
+	for range 3 {
+		require.Contains(t, other.next(t), "publication ")
+	}
+	require.Less(t, time.Since(began), 10*time.Second, "less than half of the write timeout")
+	require.NoError(t, conn.Close())
 }

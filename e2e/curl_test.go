@@ -78,11 +78,9 @@ func TestCurl_Polls(t *testing.T) {
 		require.ElementsMatch(t, []string{`publication {"a":1}`, `publication "<b>\n</b>"`}, missed.data())
 
 		waiting := make(chan polled, 1)
+		before := s.network.requests("ann")
 		go func() { waiting <- poll("&wait=30s&cursor=" + missed.Cursor) }()
-		require.Eventually(t, func() bool {
-			stats, err := s.node("main").PresenceStats(ctx, "stream:1")
-			return err == nil && stats.Clients == 1
-		}, patience, 10*time.Millisecond, "nobody waits")
+		require.Eventually(t, func() bool { return s.network.requests("ann") > before }, patience, 10*time.Millisecond, "nobody asks")
 		publish("stream:1", `2`)
 		next := <-waiting
 		require.Equal(t, []string{"publication 2"}, next.data())

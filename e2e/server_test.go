@@ -175,6 +175,13 @@ func (n *network) claim(user, remote string) {
 	n.users[user] = append(n.users[user], remote)
 }
 
+// requests is how many a user has made since the last cut.
+func (n *network) requests(user string) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.users[user])
+}
+
 // cut closes all connections that a user ever had.
 func (n *network) cut(user string) {
 	n.mu.Lock()

@@ -71,6 +71,8 @@ type Info struct {
 	// Plain says that the transport speaks the protocol on behalf of a peer that knows nothing of it, as a bidirectional client.
 	// Such a peer takes text only, cannot refresh what expires, and does not answer pings.
 	Plain bool
+	// Brief connections last for one request of many. They are not present, and nobody is told that they come and go.
+	Brief bool
 	// Framing is the wire form of frames on this connection.
 	Framing Framing
 }

@@ -20,7 +20,7 @@ var page = template.Must(template.New("").Parse(`<!doctype html><meta name="view
 {{else}}<form method="post" action="/login"><input name="user" required autofocus> <button>Log in</button></form>{{end}}
 <ul id="book">{{range .Book}}<li>{{.}}</li>{{end}}</ul>
 <script>
-const live = new EventSource("/realtime/events?channel=guestbook") // live
+const live = new EventSource("/realtime/events?channel=guestbook&cursor={{.Cursor}}") // live
 live.addEventListener("publication", e => book.append(Object.assign(document.createElement("li"), {textContent: JSON.parse(e.data)}))) // live
 live.addEventListener("gap", () => location.reload()) // live
 </script>`))
@@ -40,8 +40,12 @@ func main() {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		entries := slices.Clone(book)
+		cursor, err := node.Cursor(r.Context(), "guestbook") // live
 		mu.Unlock()
-		page.Execute(w, map[string]any{"User": userOf(r), "Book": entries})
+		if err != nil { // live
+			log.Print(err) // live
+		} // live
+		page.Execute(w, map[string]any{"User": userOf(r), "Book": entries, "Cursor": cursor}) // live
 	})
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 		http.SetCookie(w, &http.Cookie{Name: "user", Value: r.FormValue("user"), HttpOnly: true, SameSite: http.SameSiteLaxMode})
@@ -49,11 +53,12 @@ func main() {
 	})
 	mux.HandleFunc("POST /sign", func(w http.ResponseWriter, r *http.Request) {
 		entry := userOf(r) + ": " + r.FormValue("text")
+		data, _ := json.Marshal(entry) // live
 		mu.Lock()
 		book = append(book, entry)
+		_, err := node.Publish(r.Context(), "guestbook", data) // live
 		mu.Unlock()
-		data, _ := json.Marshal(entry)                                          // live
-		if _, err := node.Publish(r.Context(), "guestbook", data); err != nil { // live
+		if err != nil { // live
 			log.Print(err) // live
 		} // live
 		http.Redirect(w, r, "/", http.StatusSeeOther)

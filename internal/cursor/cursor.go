@@ -18,8 +18,14 @@ var (
 	ErrVersion = errors.New("cursor of another version")
 )
 
-// MaxLength bounds the cursors that are read, in bytes: many times what 128 channels need.
-const MaxLength = 32 << 10
+const (
+	// MaxLength bounds cursors, in bytes. 128 channels whose names are in the request take some 4,000.
+	MaxLength = 32 << 10
+	// maxRaw is what that is before it is text.
+	maxRaw = MaxLength/4*3 - 4
+	// maxEpoch bounds epochs, in bytes: a UUID has 36.
+	maxEpoch = 64
+)
 
 // A cursor begins with a checksum of everything behind it, in every version: then comes the version, and then the entries.
 const (
@@ -29,8 +35,9 @@ const (
 
 // Kinds of entries.
 const (
-	hashed = iota // the channel is eight bytes of hash: its name is in the request anyway
-	named         // the channel is a length and a name: nobody asked for it, the server subscribed it
+	hashed  = iota // the channel is eight bytes of hash: its name is in the request anyway
+	named          // the channel is a length and a name: nobody asked for it, the server subscribed it
+	omitted        // instead of the entries that did not fit
 )
 
 var checksum = crc32.MakeTable(crc32.Castagnoli)
@@ -51,8 +58,15 @@ type Encoder struct{ raw []byte }
 // Append appends the cursor of some entries, and returns the extended buffer. It completes the entries in place.
 func (e *Encoder) Append(dst []byte, entries []Entry) []byte {
 	raw := append(e.raw[:0], 0, 0, 0, 0, version)
+	partial := false
 	for i := range entries {
-		raw = entries[i].append(raw)
+		whole := len(raw)
+		if raw = entries[i].append(raw); len(raw) > maxRaw-1 || len(entries[i].Epoch) > maxEpoch {
+			raw, partial = raw[:whole], true
+		}
+	}
+	if partial {
+		raw = append(raw, omitted)
 	}
 	binary.BigEndian.PutUint32(raw, crc32.Checksum(raw[crc32.Size:], checksum))
 	e.raw = raw
@@ -83,9 +97,13 @@ func hash(channel string) uint64 {
 
 // Cursor is a cursor that was read. The zero value holds no positions.
 type Cursor struct {
-	hashed map[uint64]Entry
-	named  map[string]Entry
+	hashed  map[uint64]Entry
+	named   map[string]Entry
+	partial bool
 }
+
+// Partial reports whether there was no room for all positions: those that are missing are lost.
+func (c *Cursor) Partial() bool { return c.partial }
 
 // Parse reads a cursor. It returns an error that wraps [ErrMalformed] or [ErrVersion].
 func Parse(token string) (Cursor, error) {
@@ -121,12 +139,15 @@ func (c *Cursor) read(r *reader) bool {
 		}
 	case kind[0] == named:
 		e.Named, e.Channel = true, r.text()
+	case kind[0] == omitted:
+		c.partial = true
+		return true
 	default:
 		return false
 	}
 	e.Offset = r.uvarint()
 	e.Epoch = r.text()
-	if r.failed {
+	if r.failed || len(e.Epoch) > maxEpoch {
 		return false
 	}
 	if e.Named {

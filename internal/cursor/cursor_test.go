@@ -58,6 +58,29 @@ func TestCursor_IsShortAndNeedsNoEscaping(t *testing.T) {
 	require.Regexp(t, `^[A-Za-z0-9_-]+$`, token)
 }
 
+// What is written can be read, whatever it is.
+func TestCursor_SaysWhatDidNotFit(t *testing.T) {
+	t.Parallel()
+	entries := make([]cursor.Entry, 200)
+	for i := range entries {
+		entries[i] = cursor.Entry{Channel: fmt.Sprintf("%s:%d", strings.Repeat("long", 60), i), Named: true, Offset: 7, Epoch: "e"}
+	}
+	token := encode(entries...)
+	require.LessOrEqual(t, len(token), cursor.MaxLength)
+	c, err := cursor.Parse(token)
+	require.NoError(t, err)
+	require.True(t, c.Partial())
+	require.Greater(t, len(c.Named()), 50)
+	_, ok := c.Lookup(entries[199].Channel)
+	require.False(t, ok)
+
+	c, err = cursor.Parse(encode(cursor.Entry{Channel: "x", Epoch: strings.Repeat("e", 65)}, cursor.Entry{Channel: "y", Epoch: strings.Repeat("e", 64)}))
+	require.NoError(t, err)
+	require.True(t, c.Partial())
+	_, ok = c.Lookup("y")
+	require.True(t, ok)
+}
+
 func TestCursor_WithoutPositionsIsACursor(t *testing.T) {
 	t.Parallel()
 	c, err := cursor.Parse(encode())

@@ -17,6 +17,9 @@
 // their type, which tells several channels apart, and suits htmx's sse-swap. With filter={…}, a tags filter in JSON as the SDKs
 // send it, come those publications that pass it.
 //
+// After an "unsubscribe" or "disconnect" by the app the browser comes back, unless the page closes its EventSource: it is the app's
+// hooks that must refuse it then. Where it is let in again it is told of a gap.
+//
 // Between events there are comments, so that no proxy takes the stream for dead. A page does not see those: with ping=true they
 // are events "ping", and the data of "ready" says after how many seconds there is one at the latest: {"ping":25}.
 //
@@ -29,11 +32,9 @@ package events
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -50,6 +51,9 @@ type Options struct {
 	// come at once. Zero or less means 2 s.
 	Retry time.Duration
 
+	// MaxChannels bounds the channels that a request may name; more are refused with 429. Zero or less means 128.
+	MaxChannels int
+
 	// WriteTimeout bounds each write to the peer. Zero or less means one second.
 	WriteTimeout time.Duration
 }
@@ -59,6 +63,10 @@ const (
 	// maxWaiting is how much may come for one channel while another is still asked for, in bytes. Then the stream begins, and
 	// it is too late for a status.
 	maxWaiting = 1 << 20
+	// maxPiece is about how much is written at once: each event has the positions of all channels.
+	maxPiece = 64 << 10
+	// refusedPatience is how many times longer those wait who could not be served at all.
+	refusedPatience = 5
 	// maxKept is the largest buffer that is kept for the next event.
 	maxKept = 4 << 10
 
@@ -72,7 +80,7 @@ var _ transport.Transport = (*Transport)(nil)
 
 // New returns the door, named "events".
 func New(o Options) *Transport {
-	o.WriteTimeout = held.WriteTimeout(o.WriteTimeout)
+	o.WriteTimeout, o.MaxChannels = held.WriteTimeout(o.WriteTimeout), guest.MaxChannels(o.MaxChannels)
 	if o.Retry <= 0 {
 		o.Retry = defaultRetry
 	}
@@ -87,40 +95,37 @@ func (t *Transport) Serve(w http.ResponseWriter, r *http.Request, a transport.Ac
 	if !held.Admit(w, r, a, http.MethodGet) {
 		return
 	}
-	s, request, err := t.parse(r)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+	held.NoStore(w.Header()) // also of what is refused
+	s, request, refusal := t.parse(r)
+	if refusal != nil {
+		http.Error(w, refusal.Text, refusal.Status)
 		return
 	}
 	s.guest = guest.New(request, &protocol.ProtobufPeer{}, s)
 	held.Stream{
 		Info:        transport.Info{Name: t.Name(), Encoding: transport.Protobuf, Framing: held.Prefixed{}, Plain: true, ClosePush: true},
-		ContentType: contentType, Prelude: s.retry, WriteTimeout: t.options.WriteTimeout, Interpreter: s,
+		ContentType: contentType, Prelude: hint(s.retry), WriteTimeout: t.options.WriteTimeout, Interpreter: s,
 	}.Serve(w, r, a, s.guest.Hello())
 }
 
-func (t *Transport) parse(r *http.Request) (*stream, guest.Request, error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, guest.Request{}, errors.New("malformed query")
-	}
-	request, err := guest.ParseRequest(r, query)
-	if err != nil {
-		return nil, guest.Request{}, err
+func (t *Transport) parse(r *http.Request) (*stream, guest.Request, *guest.Refusal) {
+	request, query, refusal := guest.ParseRequest(r, t.options.MaxChannels)
+	if refusal != nil {
+		return nil, guest.Request{}, refusal
 	}
 	pause := t.options.Retry/2 + rand.N(t.options.Retry)
-	s := &stream{retry: fmt.Sprintf("retry: %d\n\n", pause.Milliseconds())}
+	s := &stream{retry: pause}
 	switch v := query.Get("event"); v {
 	case "", "type":
 	case "channel":
 		s.byChannel = true
 		for _, channel := range request.Channels {
 			if !isType(channel) {
-				return nil, guest.Request{}, fmt.Errorf("with event=channel, %q is no name for an event", channel)
+				return nil, guest.Request{}, guest.BadRequest("with event=channel, %q is no name for an event", channel)
 			}
 		}
 	default:
-		return nil, guest.Request{}, errors.New(`event is neither "type" nor "channel"`)
+		return nil, guest.Request{}, guest.BadRequest(`event is neither "type" nor "channel"`)
 	}
 	return s, request, nil
 }
@@ -137,11 +142,12 @@ func isType(channel string) bool {
 // stream writes the events of one connection.
 type stream struct {
 	guest     *guest.Guest
-	byChannel bool   // the type of a publication is its channel
-	retry     string // when to come back
+	byChannel bool          // the type of a publication is its channel
+	retry     time.Duration // when to come back
 	buf       []byte
-	flushed   bool // buf was handed out
 }
+
+func hint(retry time.Duration) string { return fmt.Sprintf("retry: %d\n\n", retry.Milliseconds()) }
 
 var (
 	_ held.Interpreter = (*stream)(nil)
@@ -149,24 +155,24 @@ var (
 )
 
 // Take implements [held.Interpreter].
-func (s *stream) Take(frames []byte) (out []byte, err error) {
-	if s.flushed {
-		s.flushed = false
-		if s.buf = s.buf[:0]; cap(s.buf) > maxKept {
+func (s *stream) Take(frames []byte) (out, rest []byte, err error) {
+	if s.guest.Open() { // so what is there has been written
+		if s.buf = s.buf[:0]; cap(s.buf) > maxKept && len(frames) == 0 {
 			s.buf = nil
 		}
 	}
-	if err := s.guest.Take(frames); err != nil {
-		return nil, err
-	}
-	if !s.guest.Ready() {
-		if len(s.buf) <= maxWaiting {
-			return nil, nil
+	for rest = frames; len(rest) > 0 && len(s.buf) < maxPiece; {
+		if rest, err = s.guest.Take(rest); err != nil {
+			return nil, nil, err
 		}
+	}
+	if !s.guest.Open() && len(s.buf) > maxWaiting {
 		s.guest.Commit()
 	}
-	s.flushed = true
-	return s.buf, nil
+	if !s.guest.Open() {
+		return nil, rest, nil
+	}
+	return s.buf, rest, nil
 }
 
 // Commands implements [held.Interpreter].
@@ -181,10 +187,9 @@ func (s *stream) Refuse(w http.ResponseWriter) {
 		return
 	}
 	// Any other status would make the browser give up.
-	held.NoStore(w.Header())
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write([]byte(s.retry))
+	_, _ = w.Write([]byte(hint(refusedPatience * s.retry)))
 }
 
 // Ping implements [guest.Sink]: a comment keeps proxies from giving up, and tells a server of its peer's end.
@@ -247,8 +252,9 @@ func describe(e *guest.Event) []byte {
 		d.ConnInfo, d.ChanInfo = json.RawMessage(e.Info.ConnInfo), json.RawMessage(e.Info.ChanInfo)
 	}
 	data, err := json.Marshal(&d)
-	if err != nil { // the core has checked that those are JSON
-		panic(fmt.Errorf("events: %w", err))
+	if err != nil { // a broker that others publish to may bring what is no JSON
+		d.ConnInfo, d.ChanInfo = nil, nil
+		data, _ = json.Marshal(&d)
 	}
 	return data
 }

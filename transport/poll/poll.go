@@ -9,8 +9,8 @@
 // missed: the answer comes at once, with a cursor to begin with, unless "wait" says otherwise. Types of events, and what else
 // they carry, are those of package events, as is "filter": a publication has data, and where they were given info (of the client that
 // published it) and tags; a join or leave has info; a message has data; an unsubscribe or disconnect has code and reason; a gap
-// has its channel alone. An answer without events means that nothing came. Nothing is kept between two requests, so what is
-// published meanwhile in a channel without history is lost.
+// has its channel alone. An answer without events means that nothing came. Nothing is kept between two requests: what is
+// published meanwhile in a channel without history is lost, and who polls is not present, and makes no joins and leaves.
 //
 // Refusals are answered with the statuses of package events, and with 503 and Retry-After for trouble that passes.
 package poll
@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -36,7 +35,10 @@ type Options struct {
 	// MaxWait bounds how long a request may wait; longer ones wait that long. Zero or less means one minute.
 	MaxWait time.Duration
 
-	// WriteTimeout bounds the writing of an answer. Zero or less means one second.
+	// MaxChannels bounds the channels that a request may name; more are refused with 429. Zero or less means 128.
+	MaxChannels int
+
+	// WriteTimeout bounds the writing of 16 KiB of an answer. Zero or less means one second.
 	WriteTimeout time.Duration
 }
 
@@ -47,6 +49,9 @@ const (
 	// maxAnswer is how long the events of an answer become, in bytes, by the length of one at most. The next request gets the
 	// rest.
 	maxAnswer = 1 << 20
+	// maxPiece is how much of it must be taken within the write timeout: the same cursor brings the same answer, so a slow peer
+	// must be able to get it.
+	maxPiece = 16 << 10
 )
 
 // Transport is the door. It is safe for concurrent use.
@@ -56,7 +61,7 @@ var _ transport.Transport = (*Transport)(nil)
 
 // New returns the door, named "poll".
 func New(o Options) *Transport {
-	o.WriteTimeout = held.WriteTimeout(o.WriteTimeout)
+	o.WriteTimeout, o.MaxChannels = held.WriteTimeout(o.WriteTimeout), guest.MaxChannels(o.MaxChannels)
 	if o.MaxWait <= 0 {
 		o.MaxWait = defaultMaxWait
 	}
@@ -72,9 +77,9 @@ func (t *Transport) Serve(w http.ResponseWriter, r *http.Request, a transport.Ac
 		return
 	}
 	held.NoStore(w.Header())
-	request, wait, err := t.parse(r)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+	request, wait, refusal := t.parse(r)
+	if refusal != nil {
+		http.Error(w, refusal.Text, refusal.Status)
 		return
 	}
 	if a.Ready() != nil {
@@ -101,24 +106,39 @@ func (t *Transport) Serve(w http.ResponseWriter, r *http.Request, a transport.Ac
 	if !c.wait(r, session, wait) {
 		return // there is nobody to answer
 	}
-	_ = rc.SetWriteDeadline(time.Now().Add(t.options.WriteTimeout))
-	c.answer(w)
-	_ = rc.Flush()                       // within the deadline
-	_ = rc.SetWriteDeadline(time.Time{}) // or it would be the next request's
+	body, refusal := c.answer()
+	if refusal != nil {
+		_ = rc.SetWriteDeadline(time.Now().Add(t.options.WriteTimeout))
+		refuse(w, refusal)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	for len(body) > 0 {
+		piece := body[:min(len(body), maxPiece)]
+		body = body[len(piece):]
+		_ = rc.SetWriteDeadline(time.Now().Add(t.options.WriteTimeout))
+		if _, err := w.Write(piece); err != nil {
+			return
+		}
+		if rc.Flush() != nil {
+			break // as in tests; there is no hurry
+		}
+	}
+	_, _ = w.Write(body)
 }
 
-func (t *Transport) parse(r *http.Request) (request guest.Request, wait time.Duration, err error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return request, 0, errors.New("malformed query")
-	}
-	if request, err = guest.ParseRequest(r, query); err != nil {
-		return request, 0, err
+func (t *Transport) parse(r *http.Request) (request guest.Request, wait time.Duration, refusal *guest.Refusal) {
+	request, query, refusal := guest.ParseRequest(r, t.options.MaxChannels)
+	if refusal != nil {
+		return request, 0, refusal
 	}
 	switch text := query.Get("wait"); {
 	case text != "":
+		var err error
 		if wait, err = parseWait(text); err != nil {
-			return request, 0, err
+			return request, 0, guest.BadRequest("%v", err)
 		}
 	case request.Resumed:
 		wait = defaultWait
@@ -139,8 +159,14 @@ func parseWait(text string) (time.Duration, error) {
 }
 
 func unavailable(w http.ResponseWriter, text string) {
-	w.Header().Set("Retry-After", "1")
-	http.Error(w, text, http.StatusServiceUnavailable)
+	refuse(w, &guest.Refusal{Status: http.StatusServiceUnavailable, Text: text, Temporary: true})
+}
+
+func refuse(w http.ResponseWriter, r *guest.Refusal) {
+	if r.Temporary {
+		w.Header().Set("Retry-After", "1")
+	}
+	http.Error(w, r.Text, r.Status)
 }
 
 // conn is the connection of one request.
@@ -163,7 +189,7 @@ var (
 
 // Info implements [transport.Conn].
 func (c *conn) Info() transport.Info {
-	return transport.Info{Name: "poll", Encoding: transport.JSON, Framing: held.Lines{}, Plain: true, ClosePush: true}
+	return transport.Info{Name: "poll", Encoding: transport.JSON, Framing: held.Lines{}, Plain: true, Brief: true, ClosePush: true}
 }
 
 // TryWrite implements [transport.TryWriter]: nothing here ever waits for the peer.
@@ -176,8 +202,11 @@ func (c *conn) Write(frames []byte) error {
 	if c.over {
 		return nil // the cursor says that it has not come, so it comes again
 	}
-	if err := c.guest.Take(frames); err != nil {
-		return fmt.Errorf("poll: %w", err)
+	for len(frames) > 0 {
+		var err error
+		if frames, err = c.guest.Take(frames); err != nil {
+			return fmt.Errorf("poll: %w", err)
+		}
 	}
 	select {
 	case c.news <- struct{}{}:
@@ -226,31 +255,20 @@ func (c *conn) next(waited bool) (frame []byte, enough bool) {
 	return c.guest.Commands(), enough
 }
 
-// answer ends the connection, and writes what it has brought.
-func (c *conn) answer(w http.ResponseWriter) {
+// answer ends the connection, and returns what it has brought. It is written when nobody waits for the lock any more.
+func (c *conn) answer() (body []byte, refusal *guest.Refusal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.over = true
-	refusal := c.guest.Refusal()
-	switch {
-	case len(c.events) > 0 && c.guest.Ready(): // first things first
-	case refusal != nil && !refusal.Temporary:
-		http.Error(w, refusal.Text, refusal.Status)
-		return
-	case refusal != nil:
-		unavailable(w, refusal.Text)
-		return
-	case !c.guest.Ready():
-		unavailable(w, "try again")
-		return
+	if refusal = c.guest.Refusal(); refusal == nil && !c.guest.Ready() {
+		refusal = &guest.Refusal{Status: http.StatusServiceUnavailable, Text: "try again", Temporary: true}
 	}
-	body := append([]byte(`{"cursor":"`), c.guest.AppendCursor(nil)...)
+	if refusal != nil && (len(c.events) == 0 || !c.guest.Ready()) { // else first things first
+		return nil, refusal
+	}
+	body = append([]byte(`{"cursor":"`), c.guest.AppendCursor(nil)...)
 	body = append(body, `","events":[`...)
-	body = append(append(body, c.events...), "]}\n"...)
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	_, _ = w.Write(body)
+	return append(append(body, c.events...), "]}\n"...), nil
 }
 
 // Full implements [guest.Sink].
@@ -286,8 +304,9 @@ func (c *conn) Event(e *guest.Event) {
 		data, out.Info, out.Tags = p.Data, infoOf(p.Info), p.Tags
 	}
 	text, err := json.Marshal(&out)
-	if err != nil { // the core has checked that all of it is JSON
-		panic(fmt.Errorf("poll: %w", err))
+	if err != nil { // a broker that others publish to may bring what is no JSON
+		out.Info = nil
+		text, _ = json.Marshal(&out)
 	}
 	if len(c.events) > 0 {
 		c.events = append(c.events, ',')

@@ -4,6 +4,7 @@ package guest
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 
 	"github.com/fanfare-go/fanfare/internal/cursor"
@@ -49,6 +50,7 @@ type Sink interface {
 // Codes of the protocol that mean something to a guest.
 const (
 	codeAlreadySubscribed = 105
+	codeUnsubscribed      = 2000
 	codeResubscribe       = 2500 // from here on an unsubscribe asks to come back (spec 9.2)
 )
 
@@ -66,6 +68,7 @@ type Guest struct {
 
 	lastID    uint32
 	pending   map[uint32]string // subscribes on their way: command to channel
+	client    string            // the id of the connection
 	connected bool
 	interval  uint32 // of the pings, in seconds
 	ready     bool
@@ -100,10 +103,7 @@ func (g *Guest) Hello() []byte {
 	}
 	g.commands = g.peer.AppendCommand(g.commands, &protocol.Command{ID: connectID, Connect: connect})
 	for _, channel := range g.request.Channels {
-		e, known := g.request.since.Lookup(channel)
-		if g.request.lost {
-			e, known = cursor.Entry{Channel: channel, Epoch: lostEpoch}, true
-		}
+		e, known := g.request.known(channel)
 		if known { // from the first event on: it may be the last
 			g.positions.set(e)
 		}
@@ -130,8 +130,11 @@ func (g *Guest) Commands() []byte {
 	return frame
 }
 
-// Ready reports whether every subscription has begun: until then, the peer may still be refused.
+// Ready reports whether every subscription has begun.
 func (g *Guest) Ready() bool { return g.ready }
+
+// Open reports whether the peer can no longer be refused as a whole.
+func (g *Guest) Open() bool { return g.ready || g.committed }
 
 // Commit says that the peer can no longer be refused as a whole: it is told what does not begin.
 func (g *Guest) Commit() { g.committed = true }
@@ -142,17 +145,17 @@ func (g *Guest) Refusal() *Refusal { return g.refusal }
 // AppendCursor appends the cursor of everything that was taken so far.
 func (g *Guest) AppendCursor(dst []byte) []byte { return g.encoder.Append(dst, g.positions.entries) }
 
-// Take takes frames from the core, and tells the sink.
-func (g *Guest) Take(frames []byte) error {
-	for len(frames) > 0 && g.refusal == nil {
-		m, rest, err := g.peer.NextMessage(frames)
-		if err != nil {
-			return err
-		}
-		g.take(m)
-		frames = rest
+// Take takes the first message of some frames from the core, tells the sink, and returns what follows.
+func (g *Guest) Take(frames []byte) (rest []byte, err error) {
+	if g.refusal != nil {
+		return nil, nil
 	}
-	return nil
+	m, rest, err := g.peer.NextMessage(frames)
+	if err != nil {
+		return nil, err
+	}
+	g.take(m)
+	return rest, nil
 }
 
 func (g *Guest) take(m *protocol.Incoming) {
@@ -168,36 +171,47 @@ func (g *Guest) take(m *protocol.Incoming) {
 	case m.ID == connectID && m.Error != nil:
 		g.refusal = refused("", m.Error)
 	case m.ID == connectID && m.Connect != nil:
-		g.connected, g.interval = true, m.Connect.Ping
-		for _, channel := range slices.Sorted(maps.Keys(m.Connect.Subs)) {
-			_, named := g.request.since.Named()[channel]
-			g.begin(channel, m.Connect.Subs[channel], true, named)
-		}
-		if len(g.request.Channels) == 0 && len(m.Connect.Subs) == 0 {
-			g.refusal = &Refusal{Status: 400, Text: "no channel: name one as ?channel=…"}
-		}
-		g.settled()
+		g.welcomed(m.Connect)
 	case asked:
 		delete(g.pending, m.ID)
 		g.answered(channel, m)
 	}
 }
 
+func (g *Guest) welcomed(r *protocol.ConnectResult) {
+	g.connected, g.interval = true, r.Ping
+	for _, channel := range slices.Sorted(maps.Keys(r.Subs)) {
+		_, asked := g.request.since.Named()[channel]
+		g.begin(channel, r.Subs[channel], true, asked || g.request.lost)
+	}
+	// What the server had subscribed and has not this time is over, as for clients that speak the protocol (spec 5.1).
+	for _, channel := range slices.Sorted(maps.Keys(g.request.since.Named())) {
+		if _, here := r.Subs[channel]; !here && !slices.Contains(g.request.Channels, channel) {
+			g.drop(channel)
+			g.tell(Event{Type: Unsubscribe, Channel: channel, Code: codeUnsubscribed, Reason: "server unsubscribe"})
+		}
+	}
+	if len(g.request.Channels) == 0 && len(r.Subs) == 0 {
+		g.refusal = &Refusal{Status: http.StatusBadRequest, Text: "no channel: name one as ?channel=…"}
+	}
+	g.settled()
+}
+
 // answered takes the reply to a subscribe.
 func (g *Guest) answered(channel string, m *protocol.Incoming) {
-	s, begun := g.subs[channel]
+	_, begun := g.subs[channel]
 	switch e := m.Error; {
-	case e != nil && e.Code == codeAlreadySubscribed && s.server:
-		// The server has subscribed the client by itself, with what was known of its position.
-	case e != nil && (!g.ready && !g.committed || e.Temporary):
+	case e != nil && e.Code == codeAlreadySubscribed:
+		// The server has subscribed the client by itself, or is about to say so.
+	case e != nil && (!g.Open() || e.Temporary):
 		g.refusal = refused(channel, e)
 		return
 	case e != nil: // the app has changed its mind since
-		g.drop(channel)
+		g.end(channel, g.positions.get(channel) != nil)
 		g.tell(Event{Type: Unsubscribe, Channel: channel, Code: e.Code, Reason: e.Message})
 	case m.Subscribe != nil && !begun:
-		_, known := g.request.since.Lookup(channel)
-		g.begin(channel, m.Subscribe, false, known || g.request.lost)
+		_, known := g.request.known(channel)
+		g.begin(channel, m.Subscribe, false, known)
 	case m.Subscribe != nil: // it is back from a gap
 		g.begin(channel, m.Subscribe, false, true)
 	}
@@ -220,16 +234,20 @@ func (g *Guest) settled() {
 // begin begins or goes on with a subscription. resumed says that the peer had been told of a position.
 func (g *Guest) begin(channel string, r *protocol.SubscribeResult, server, resumed bool) {
 	g.subs[channel] = sub{server}
+	stood, stands := g.positions.get(channel), false
+	if stood != nil {
+		stands = r.Positioned && stood.Epoch == r.Epoch && stood.Offset == r.Offset
+	}
 	if r.Positioned {
 		g.positions.set(cursor.Entry{Channel: channel, Named: server, Epoch: r.Epoch, Offset: r.Offset})
 	} else {
 		g.positions.remove(channel)
 	}
-	if since, known := g.request.since.Lookup(channel); server && !resumed && known {
+	if server && !resumed {
 		// The peer asked for it the last time: now the server subscribes it, and was not asked to recover.
-		resumed = since.Epoch != r.Epoch || since.Offset != r.Offset
+		_, resumed = g.request.known(channel)
 	}
-	if resumed && !r.Recovered {
+	if resumed && !r.Recovered && !stands {
 		g.tell(Event{Type: Gap, Channel: channel})
 	}
 	for _, p := range r.Publications {
@@ -277,13 +295,21 @@ func (g *Guest) push(p *protocol.Push) {
 			g.subscribe(p.Channel, cursor.Entry{}, false)
 		}
 	case p.Unsubscribe != nil:
-		g.drop(p.Channel)
+		g.end(p.Channel, !s.server && g.positions.get(p.Channel) != nil)
 		g.tell(Event{Type: Unsubscribe, Channel: p.Channel, Code: p.Unsubscribe.Code, Reason: p.Unsubscribe.Reason})
 	}
 }
 
+// end forgets a subscription that the server ended. If the peer asks for it again, it has missed something.
+func (g *Guest) end(channel string, asked bool) {
+	g.drop(channel)
+	if asked {
+		g.positions.set(cursor.Entry{Channel: channel, Epoch: lostEpoch})
+	}
+}
+
 func (g *Guest) disconnected(d *protocol.Disconnect) {
-	if g.ready {
+	if g.Open() {
 		g.tell(Event{Type: Disconnect, Code: d.Code, Reason: d.Reason})
 		return
 	}

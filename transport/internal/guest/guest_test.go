@@ -40,8 +40,8 @@ func (s *script) Full() bool { return s.isFull }
 func begin(t *testing.T, query url.Values) *script {
 	t.Helper()
 	r := httptest.NewRequest("GET", "/?"+query.Encode(), nil)
-	request, err := guest.ParseRequest(r, query)
-	require.NoError(t, err)
+	request, _, refusal := guest.ParseRequest(r, 10)
+	require.Nil(t, refusal)
 	s := &script{t: t}
 	s.guest = guest.New(request, &protocol.JSONPeer{}, s)
 	return s
@@ -50,7 +50,11 @@ func begin(t *testing.T, query url.Values) *script {
 // say lets the core say something, and returns what the peer is told, and what the guest answers.
 func (s *script) say(lines ...string) (told []string, commands string) {
 	s.t.Helper()
-	require.NoError(s.t, s.guest.Take([]byte(strings.Join(lines, "\n")+"\n")))
+	for rest := []byte(strings.Join(lines, "\n") + "\n"); len(rest) > 0; {
+		var err error
+		rest, err = s.guest.Take(rest)
+		require.NoError(s.t, err)
+	}
 	told, s.told = s.told, nil
 	return told, string(s.guest.Commands())
 }
@@ -170,5 +174,6 @@ func TestGuest_ARefusalAfterTheBeginningIsAnEvent(t *testing.T) {
 func TestGuest_NonsenseIsAnError(t *testing.T) {
 	t.Parallel()
 	s := begin(t, channels("a"))
-	require.Error(t, s.guest.Take([]byte("nonsense\n")))
+	_, err := s.guest.Take([]byte("nonsense\n"))
+	require.Error(t, err)
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/fanfare-go/fanfare/internal/cursor"
 	"github.com/fanfare-go/fanfare/internal/protocol"
@@ -24,45 +25,104 @@ type Request struct {
 	lost  bool // where it stands cannot be read any more
 }
 
-// ParseRequest reads "channel", which may come several times, "cursor", "filter", and the switches "join_leave" and "ping" from a
-// query. A Last-Event-ID header is newer than the cursor of the query, which a browser repeats as it was. Errors are for the
-// peer: status 400.
-func ParseRequest(r *http.Request, query url.Values) (Request, error) {
+// defaultMaxChannels is what a node allows its connections by default.
+const defaultMaxChannels = 128
+
+// MaxChannels is an option, or its default of 128.
+func MaxChannels(option int) int {
+	if option <= 0 {
+		return defaultMaxChannels
+	}
+	return option
+}
+
+// known returns where the peer stands in a channel, if it has been there. A position that was lost on the way never matches.
+func (r *Request) known(channel string) (e cursor.Entry, known bool) {
+	if e, known = r.since.Lookup(channel); known {
+		return e, true
+	}
+	if r.lost || r.since.Partial() {
+		return cursor.Entry{Channel: channel, Epoch: lostEpoch}, true
+	}
+	return cursor.Entry{}, false
+}
+
+// ParseRequest reads "channel", which may come several times, "cursor", "filter", and the switches "join_leave" and "ping" from the
+// query. A Last-Event-ID header is newer than the cursor of the query, which a browser repeats as it was. It also returns the
+// query, for what else a door has to read of it.
+func ParseRequest(r *http.Request, maxChannels int) (Request, url.Values, *Refusal) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return Request{}, nil, BadRequest("malformed query")
+	}
 	var request Request
-	for _, channel := range query["channel"] {
-		if channel == "" {
-			return Request{}, errors.New("channel is empty")
-		}
-		if !slices.Contains(request.Channels, channel) {
-			request.Channels = append(request.Channels, channel)
+	refusal := request.addChannels(query["channel"], maxChannels)
+	if refusal == nil {
+		refusal = request.addWishes(query)
+	}
+	if refusal == nil {
+		refusal = request.addCursor(query.Get("cursor"), r.Header.Get("Last-Event-ID"))
+	}
+	return request, query, refusal
+}
+
+// BadRequest is the refusal of what cannot be meant.
+func BadRequest(format string, args ...any) *Refusal {
+	return &Refusal{Status: http.StatusBadRequest, Text: fmt.Sprintf(format, args...)}
+}
+
+func (r *Request) addChannels(channels []string, most int) *Refusal {
+	if len(channels) > most {
+		return &Refusal{Status: http.StatusTooManyRequests, Text: fmt.Sprintf("limit exceeded: more than %d channels", most)}
+	}
+	for _, channel := range channels {
+		switch {
+		case channel == "":
+			return BadRequest("channel is empty")
+		case !utf8.ValidString(channel):
+			return BadRequest("channel is not UTF-8")
+		case !slices.Contains(r.Channels, channel):
+			r.Channels = append(r.Channels, channel)
 		}
 	}
-	var err error
-	for name, set := range map[string]*bool{"join_leave": &request.JoinLeave, "ping": &request.Pings} {
-		if v := query.Get(name); v != "" {
-			if *set, err = strconv.ParseBool(v); err != nil {
-				return Request{}, errors.New(name + " is neither true nor false")
-			}
+	return nil
+}
+
+func (r *Request) addWishes(query url.Values) *Refusal {
+	for name, set := range map[string]*bool{"join_leave": &r.JoinLeave, "ping": &r.Pings} {
+		v := query.Get(name)
+		if v == "" {
+			continue
+		}
+		var err error
+		if *set, err = strconv.ParseBool(v); err != nil {
+			return BadRequest("%s is neither true nor false", name)
 		}
 	}
 	if v := query.Get("filter"); v != "" {
-		if request.Filter, err = protocol.DecodeJSONFilter([]byte(v)); err != nil {
-			return Request{}, errors.New("filter is no tags filter in JSON")
+		var err error
+		if r.Filter, err = protocol.DecodeJSONFilter([]byte(v)); err != nil {
+			return BadRequest("filter is no tags filter in JSON")
 		}
 	}
-	name, token := "cursor", query.Get("cursor")
-	if id := r.Header.Get("Last-Event-ID"); id != "" {
-		name, token = "Last-Event-ID", id
+	return nil
+}
+
+func (r *Request) addCursor(query, lastEventID string) *Refusal {
+	name, token := "cursor", query
+	if lastEventID != "" {
+		name, token = "Last-Event-ID", lastEventID
 	}
 	if token == "" {
-		return request, nil
+		return nil
 	}
-	request.Resumed = true
-	switch request.since, err = cursor.Parse(token); {
+	r.Resumed = true
+	var err error
+	switch r.since, err = cursor.Parse(token); {
 	case errors.Is(err, cursor.ErrVersion):
-		request.lost = true
+		r.lost = true
 	case err != nil:
-		return Request{}, fmt.Errorf("%s: %w", name, err)
+		return BadRequest("%s: %v", name, err)
 	}
-	return request, nil
+	return nil
 }

@@ -44,6 +44,7 @@ type conn struct {
 	pending []byte     // to be written
 	large   *write     // to be written behind it; whoever wants that waits for it
 	over    bool       // nothing is taken over any more
+	gone    bool       // the session is about to be told of the end: what is still said is for nobody
 	until   time.Time  // the end of all writing, once it is over
 	dropped bool       // without the end of the body
 	broken  error      // why nothing can be written any more
@@ -143,7 +144,7 @@ func (c *conn) begin() []byte {
 	NoStore(h)
 	h.Set("X-Accel-Buffering", "no") // nginx
 	if c.http1 {
-		h.Set("Connection", "close") // its deadlines would be the next request's
+		h.Set("Connection", "close") // it has lasted long enough
 	}
 	c.w.WriteHeader(http.StatusOK)
 	return []byte(c.stream.Prelude)
@@ -154,6 +155,8 @@ func (c *conn) TryWrite(frames []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
+	case c.gone:
+		return len(frames), nil
 	case c.broken != nil:
 		return 0, c.broken
 	case c.over:
@@ -171,6 +174,9 @@ func (c *conn) Write(frames []byte) error {
 	w := &write{frames, make(chan error, 1)}
 	c.mu.Lock()
 	switch {
+	case c.gone:
+		defer c.mu.Unlock()
+		return nil
 	case c.broken != nil:
 		defer c.mu.Unlock()
 		return c.broken
@@ -216,17 +222,25 @@ func (c *conn) writeNews() (told bool, err error) {
 
 // pass writes frames as the peer is to get them.
 func (c *conn) pass(frames []byte) error {
-	if len(frames) == 0 {
-		return nil
+	i := c.stream.Interpreter
+	if i == nil || len(frames) == 0 {
+		return c.writeIfAny(frames)
 	}
-	if i := c.stream.Interpreter; i != nil {
-		var err error
-		if frames, err = i.Take(frames); err != nil {
+	for {
+		out, rest, err := i.Take(frames)
+		if err != nil {
 			return c.fail(err)
 		}
-		if len(frames) == 0 {
-			return nil
+		if err := c.writeIfAny(out); err != nil || len(frames) == 0 {
+			return err
 		}
+		frames = rest
+	}
+}
+
+func (c *conn) writeIfAny(frames []byte) error {
+	if len(frames) == 0 {
+		return nil
 	}
 	if !c.begun {
 		frames = append(c.begin(), frames...)
@@ -318,12 +332,18 @@ func (c *conn) deadline(t time.Time) error {
 // finish lets go of the response, which is the server's again when the handler returns.
 func (c *conn) finish() {
 	c.mu.Lock()
-	c.over = true
 	w := c.large
 	c.large = nil
 	ordinary := c.broken == nil && !c.dropped
+	c.gone = ordinary && !c.over
+	c.over = true
+	gone := c.gone
 	c.mu.Unlock()
-	if w != nil {
+	switch {
+	case w == nil:
+	case gone:
+		w.done <- nil
+	default:
 		w.done <- net.ErrClosed
 	}
 	c.closing.Do(func() { close(c.done) })

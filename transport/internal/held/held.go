@@ -26,9 +26,10 @@ type Stream struct {
 
 // Interpreter stands between the core and a peer that does not speak the protocol. It belongs to the handler's goroutine.
 type Interpreter interface {
-	// Take takes frames from the core and returns what the peer gets for them, in memory that is valid until the next call.
-	// While the peer may still be refused that is nothing, and the response does not begin.
-	Take(frames []byte) (out []byte, err error)
+	// Take takes the first of some frames from the core, and returns what follows, and what the peer gets: in memory that is its
+	// own again with the next call, which comes, without frames, when nothing is left. While the peer may still be refused it
+	// gets nothing, and the response does not begin.
+	Take(frames []byte) (out, rest []byte, err error)
 	// Commands returns what is to be said to the core since the last call, or that the connection is over.
 	Commands() (frame []byte, over bool)
 	// Refuse answers the request of a peer that got nothing, because of what was taken or because the node has shut down.
@@ -132,6 +133,12 @@ func Admit(w http.ResponseWriter, r *http.Request, a transport.Acceptor, methods
 	if origin := r.Header.Get("Origin"); origin != "" {
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Set("Access-Control-Allow-Credentials", "true")
+	}
+	if methods == http.MethodGet && r.ContentLength != 0 {
+		// The server would wait for it in the end, with the answer.
+		h.Set("Connection", "close")
+		http.Error(w, "a GET has no body here", http.StatusBadRequest)
+		return false
 	}
 	if r.Method == http.MethodOptions {
 		if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
