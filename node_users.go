@@ -57,14 +57,14 @@ func (n *Node) Subscribe(ctx context.Context, user, channel string, r SubscribeR
 }
 
 // Unsubscribe ends the subscription of every connection of the user to the channel, whoever made it, with code 2000, after
-// which clients do not come back to it.
+// which clients do not come back to it. The Subscribe hook must refuse those that speak no protocol: an EventSource does.
 func (n *Node) Unsubscribe(ctx context.Context, user, channel string) error {
 	err := n.unsubscribeUser(ctx, user, channel)
 	return errors.Join(err, n.tellOthers(ctx, controlMessage{Op: "unsubscribe", User: []byte(user), Channel: []byte(channel)}))
 }
 
 // Disconnect closes every connection of the user, also those whose connect is under way; nil is [DisconnectForce], after
-// which clients do not come back. Called with the context of an Authenticate hook it spares the connection that the hook
+// which clients do not come back, but for those that speak no protocol: an EventSource does, until Authenticate refuses it. Called with the context of an Authenticate hook it spares the connection that the hook
 // decides upon. The code must be one that clients understand and a close frame carries: 3001 to 4999.
 func (n *Node) Disconnect(ctx context.Context, user string, d *Disconnect) error {
 	if d == nil {
