@@ -68,7 +68,6 @@ type Guest struct {
 
 	lastID    uint32
 	pending   map[uint32]string // subscribes on their way: command to channel
-	client    string            // the id of the connection
 	connected bool
 	interval  uint32 // of the pings, in seconds
 	ready     bool
