@@ -19,6 +19,7 @@ import (
 
 // rawStream is a client of such a response that reads only when it is told to.
 type rawStream struct {
+	door   string
 	tcp    *net.TCPConn
 	lines  *bufio.Reader
 	passed []string // lines that were not awaited
@@ -30,17 +31,41 @@ func (s *served) openStream(t *testing.T, door, user string) *rawStream {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
-	p := &rawStream{tcp: conn.(*net.TCPConn), lines: bufio.NewReaderSize(conn, 4<<10)}
+	p := &rawStream{door: door, tcp: conn.(*net.TCPConn), lines: bufio.NewReaderSize(conn, 4<<10)}
 	require.NoError(t, p.tcp.SetReadBuffer(8<<10))
 	body := fmt.Sprintf(`{"id":1,"connect":{"token":%q}}`+"\n"+`{"id":2,"subscribe":{"channel":"live"}}`, user)
 	want := `{"id":2,"subscribe":{}}`
 	if strings.HasPrefix(door, "uni_") {
 		body, want = fmt.Sprintf(`{"token":%q,"subs":{"live":{}}}`, user), `"subs":{"live":{}}`
 	}
+	if door == "events" {
+		_, err = fmt.Fprintf(conn, "GET /events?channel=live&user=%s HTTP/1.1\r\nHost: x\r\n\r\n", user)
+		require.NoError(t, err)
+		p.await(t, "event: ready")
+		return p
+	}
 	_, err = fmt.Fprintf(conn, "POST /%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", door, len(body), body)
 	require.NoError(t, err)
 	p.await(t, want)
 	return p
+}
+
+// joined, left and data are what lines say of a user that comes, or goes, and of a publication.
+func (p *rawStream) joined(user string) string { return p.membership("join", user) }
+func (p *rawStream) left(user string) string   { return p.membership("leave", user) }
+
+func (p *rawStream) membership(kind, user string) string {
+	if p.door == "events" {
+		return fmt.Sprintf(`data: {"channel":"live","user":%q,`, user) // of a join first, and then of a leave
+	}
+	return fmt.Sprintf(`%q:{"info":{"user":%q`, kind, user)
+}
+
+func (p *rawStream) data(begin string) string {
+	if p.door == "events" {
+		return "data: " + begin
+	}
+	return `"data":` + begin
 }
 
 // await waits for a line that contains a text.
@@ -68,19 +93,19 @@ func TestBoundsStreams_StopsReading(t *testing.T) {
 		"full queue":           {32 << 10, 2 * time.Second, []uint32{3008, 3009}}, // a machine may be that slow
 		"write that times out": {64 << 20, 100 * time.Millisecond, []uint32{3009}},
 	} {
-		for _, door := range []string{"http_stream", "sse", "uni_http_stream", "uni_sse"} {
+		for _, door := range []string{"http_stream", "sse", "uni_http_stream", "uni_sse", "events"} {
 			t.Run(name+", "+door, func(t *testing.T) {
 				node := serve(t, fanfare.Config{MaxQueueSize: test.queue, WriteTimeout: test.write, PingInterval: -1})
 				quick := node.openStream(t, door, "quick")
 				stalled := node.openStream(t, door, "stalled")
-				quick.await(t, `"join":{"info":{"user":"stalled"`)
+				quick.await(t, quick.joined("stalled"))
 				client := node.clientOf(t, "stalled")
 
 				most, sent := 0, 0
 				pad := strings.Repeat("x", 2000)
 				for node.Connection(client.ID()) != nil {
 					requirePublish(t, node.Node, "live", fmt.Sprintf(`"%d %s"`, sent, pad))
-					quick.await(t, fmt.Sprintf(`"data":"%d x`, sent)) // it gets everything, at once
+					quick.await(t, quick.data(fmt.Sprintf(`"%d x`, sent))) // it gets everything, at once
 					most = max(most, client.QueuedBytes())
 					sent++
 				}
@@ -89,7 +114,7 @@ func TestBoundsStreams_StopsReading(t *testing.T) {
 				code := client.Ending().Code
 				require.Contains(t, test.want, code)
 				node.requireEnd(t, "stalled", code)
-				quick.await(t, `"leave":{"info":{"user":"stalled"`)
+				quick.await(t, quick.left("stalled"))
 
 				requireInOrder(t, stalled, sent)
 				require.NoError(t, quick.tcp.Close())
@@ -128,8 +153,8 @@ func requireInOrder(t *testing.T, p *rawStream, sent int) {
 	next := 0
 	lines := strings.Split(string(all), "\n")
 	for _, line := range lines[:len(lines)-1] { // the last one may be cut
-		if strings.Contains(line, `"pub":`) {
-			require.Contains(t, line, fmt.Sprintf(`"data":"%d x`, next))
+		if strings.Contains(line, " xxx") {
+			require.Contains(t, line, p.data(fmt.Sprintf(`"%d x`, next)))
 			next++
 		}
 	}
@@ -138,15 +163,15 @@ func requireInOrder(t *testing.T, p *rawStream, sent int) {
 
 // A client that resets its connection is noticed at once: no ping is needed.
 func TestBoundsStreams_Reset(t *testing.T) {
-	for _, door := range []string{"http_stream", "sse", "uni_http_stream", "uni_sse"} {
+	for _, door := range []string{"http_stream", "sse", "uni_http_stream", "uni_sse", "events"} {
 		t.Run(door, func(t *testing.T) {
 			node := serve(t, fanfare.Config{PingInterval: -1})
 			bystander := node.openStream(t, door, "bystander")
 			p := node.openStream(t, door, "ann")
-			bystander.await(t, `"join":{"info":{"user":"ann"`)
+			bystander.await(t, bystander.joined("ann"))
 			require.NoError(t, p.tcp.SetLinger(0)) // closing sends a reset
 			require.NoError(t, p.tcp.Close())
-			bystander.await(t, `"leave":{"info":{"user":"ann"`)
+			bystander.await(t, bystander.left("ann"))
 			require.NoError(t, bystander.tcp.Close())
 			node.requireEmpty(t)
 		})

@@ -1,6 +1,7 @@
 package fanfare_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ func (l smallBuffers) Accept() (net.Conn, error) {
 func serve(t *testing.T, c fanfare.Config) *served {
 	t.Helper()
 	c.Authenticate = func(_ context.Context, r *fanfare.ConnectRequest) (fanfare.Identity, error) {
-		return fanfare.Identity{User: r.Token}, nil
+		return fanfare.Identity{User: cmp.Or(r.Token, r.HTTP.URL.Query().Get("user"))}, nil
 	}
 	s := httptest.NewUnstartedServer(nil)
 	s.Listener = smallBuffers{s.Listener}

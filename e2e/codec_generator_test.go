@@ -19,7 +19,11 @@ type generator struct {
 	*rand.Rand
 	full   bool // no field is left out
 	narrow bool // numbers are exact in JavaScript, and texts are UTF-8: the SDK makes no others
+	within int  // so many tags filters, which are trees: too large ones are not read
 }
+
+// maxWithin bounds the levels of tags filters.
+const maxWithin = 3
 
 // fillOne fills a message of which one body is set: that whose turn it is.
 func (g *generator) fillOne(message any, turn int) {
@@ -38,6 +42,10 @@ func (g *generator) fillOne(message any, turn int) {
 }
 
 func (g *generator) fill(v reflect.Value) {
+	if v.Type() == reflect.TypeFor[protocol.FilterNode]() {
+		g.within++
+		defer func() { g.within-- }()
+	}
 	if v.Kind() == reflect.Struct {
 		for i := range v.NumField() {
 			g.fill(v.Field(i))
@@ -51,7 +59,11 @@ func (g *generator) fill(v reflect.Value) {
 	case reflect.Bool:
 		v.SetBool(true)
 	case reflect.String:
-		v.SetString(g.text())
+		if g.within > 0 {
+			v.SetString(g.word())
+		} else {
+			v.SetString(g.text())
+		}
 	case reflect.Uint32:
 		v.SetUint(uint64(g.Uint32() >> g.IntN(32)))
 	case reflect.Uint64:
@@ -80,6 +92,9 @@ func (g *generator) fillSlice(v reflect.Value) {
 		if data := g.bytes(); len(data) > 0 { // an empty payload is none
 			v.SetBytes(data)
 		}
+		return
+	}
+	if g.within == maxWithin && v.Type().Elem().Kind() == reflect.Pointer {
 		return
 	}
 	for range 1 + g.IntN(3) {
@@ -168,7 +183,7 @@ func (g *generator) says(message any) map[string]any {
 func fields(v reflect.Value, scalar func(reflect.Value) (any, bool)) map[string]any {
 	out := make(map[string]any)
 	for i := range v.NumField() {
-		name, f := snake(v.Type().Field(i).Name), v.Field(i)
+		name, f := onTheWire(v.Type().Field(i).Name), v.Field(i)
 		switch {
 		case f.Kind() == reflect.Pointer:
 			if !f.IsNil() {
@@ -177,7 +192,11 @@ func fields(v reflect.Value, scalar func(reflect.Value) (any, bool)) map[string]
 		case f.Kind() == reflect.Slice && f.Type() != reflect.TypeFor[protocol.Raw]():
 			var all []any
 			for j := range f.Len() {
-				all = append(all, fields(f.Index(j).Elem(), scalar))
+				if e := f.Index(j); e.Kind() == reflect.Pointer {
+					all = append(all, fields(e.Elem(), scalar))
+				} else {
+					all = append(all, e.Interface())
+				}
 			}
 			if all != nil {
 				out[name] = all
@@ -262,10 +281,6 @@ var unmodelled = map[string]any{
 	"sub_refresh": map[string]any{"track": []any{map[string]any{"signature": "s", "items": []any{map[string]any{"key": "k", "version": 7}}}}, "untrack": []any{"a", "b"}},
 }
 
-var tagsFilter = map[string]any{"op": "and", "nodes": []any{
-	map[string]any{"key": "k", "cmp": "in", "vals": []any{"a", ""}}, map[string]any{"key": "k", "cmp": "eq", "val": "v"},
-}}
-
 func (g *generator) embellish(cmd map[string]any) {
 	for name, request := range cmd {
 		r, ok := request.(map[string]any)
@@ -277,10 +292,6 @@ func (g *generator) embellish(cmd map[string]any) {
 				r[field] = value
 			}
 		}
-		filter(r)
-		for _, sub := range asMap(r["subs"]) {
-			filter(sub.(map[string]any))
-		}
 	}
 }
 
@@ -289,13 +300,12 @@ func asMap(v any) map[string]any {
 	return m
 }
 
-// filter puts in the tags filter, of which the node knows only that it is there.
-func filter(subscribe map[string]any) {
-	wanted, _ := subscribe["tags_filter"].(bool)
-	delete(subscribe, "tags_filter")
-	if wanted {
-		subscribe["tf"] = tagsFilter
+// onTheWire is the name of a field in the protocol.
+func onTheWire(name string) string {
+	if name == "TagsFilter" {
+		return "tf"
 	}
+	return snake(name)
 }
 
 // snake turns PresenceStats into presence_stats, and TTL into ttl.

@@ -1,5 +1,6 @@
 // All scenarios, by name. A name is the name of a Go subtest.
 import { connecting } from './scenarios/connecting.mjs';
+import { conversation } from './scenarios/conversation.mjs';
 import { delta } from './scenarios/delta.mjs';
 import { disconnecting } from './scenarios/disconnecting.mjs';
 import { messaging } from './scenarios/messaging.mjs';
@@ -24,6 +25,7 @@ export const scenarios = {
   ...subscribing,
   ...messaging,
   ...presence,
+  ...conversation,
   ...recovering,
   ...delta,
   ...tags,
