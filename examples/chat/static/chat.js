@@ -28,7 +28,7 @@ function add(message) {
   insert(message, nextAfter(message.id));
   beyond.add(message.id);
   while (beyond.delete(upTo + 1)) upTo++;
-  if (beyond.size > 0) catchUp();
+  if (beyond.size > 0 && $("state").dataset.state === "live") catchUp(); // else the stream brings it when it is back
   scrollOn(follow);
   if (document.hidden && message.user !== me) countUnread(1);
 }
@@ -227,7 +227,7 @@ live({
   events: {
     ready() {
       showState("live");
-      if (!cursor) catchUp();
+      if (!cursor || beyond.size > 0) catchUp();
       here.connected();
       sending.flush();
     },
