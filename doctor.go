@@ -2,6 +2,7 @@ package fanfare
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/fanfare-go/fanfare/internal/doctor"
 	"github.com/fanfare-go/fanfare/transport"
+	"github.com/fanfare-go/fanfare/transport/websocket"
 )
 
 // maxSubjects bounds how often one finding is told of one door with another subject. Subjects may come from clients.
@@ -130,7 +132,7 @@ func (v *visit) CheckOrigin(r *http.Request) bool {
 // Report implements [transport.Acceptor]. A writer that has a Hijack need not be able to.
 func (v *visit) Report(r *http.Request, name string, err error) {
 	v.acceptor.Report(r, name, err)
-	if v.kind == doctor.Upgrade && !v.sick.Load() {
+	if v.kind == doctor.Upgrade && !v.sick.Load() && errors.Is(err, websocket.ErrHijack) {
 		v.find(doctor.FailedHijack(v.w, err))
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanfare-go/fanfare"
+	"github.com/fanfare-go/fanfare/internal/cursor"
 )
 
 func TestEvents_PayloadsAsTheyAre(t *testing.T) {
@@ -101,6 +102,70 @@ func TestEvents_OneIDResumesAllChannels(t *testing.T) {
 
 // otherVersion is a cursor of version 2.
 const otherVersion = "s0YjpgI"
+
+// What one channel brings may be much while another is still asked for.
+func TestEvents_MuchBeforeAllIsReady(t *testing.T) {
+	t.Parallel()
+	for name, size := range map[string]int{"more than a piece": 10_000, "more than waits": 60_000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			release := make(chan struct{})
+			a := plain(t, func(c *fanfare.Config) { c.MaxQueueSize = 8 << 20 })
+			a.Channel("slow", fanfare.ChannelOptions{Subscribe: func(context.Context, *fanfare.SubscribeRequest) (fanfare.SubscribeReply, error) {
+				<-release
+				return fanfare.SubscribeReply{}, nil
+			}})
+			query := "channel=talk:1&channel=slow"
+			cursor, err := a.Cursor(t.Context(), "talk:1")
+			require.NoError(t, err)
+			const messages = 40
+			for range messages {
+				requirePublish(t, a.Node, "talk:1", `"`+strings.Repeat("x", size)+`"`)
+			}
+			time.AfterFunc(300*time.Millisecond, func() { close(release) })
+			s := a.events(t, after(cursor, query))
+			for range messages {
+				require.Len(t, s.next(t), len("publication ")+size+2)
+			}
+			s.requireNext(t, "ready {}")
+		})
+	}
+	t.Run("small messages with long ids", func(t *testing.T) {
+		t.Parallel()
+		a := plain(t)
+		query := strings.TrimPrefix(manyChannels(60), "&") + "&channel=talk:1"
+		s := a.events(t, query)
+		s.requireNext(t, "ready {}")
+		s.close()
+		for range 40 {
+			requirePublish(t, a.Node, "talk:1", `"hi"`)
+		}
+		again := a.events(t, query, "Last-Event-ID", s.lastID)
+		for range 40 {
+			again.requireNext(t, `publication "hi"`)
+		}
+		again.requireNext(t, "ready {}")
+	})
+}
+
+// A cursor is not signed: it must not make the server say much.
+func TestEvents_AForgedCursor(t *testing.T) {
+	t.Parallel()
+	a := plain(t)
+	var e cursor.Encoder
+	entries := make([]cursor.Entry, 4000)
+	for i := range entries {
+		entries[i] = cursor.Entry{Channel: fmt.Sprint(i), Named: true}
+	}
+	r := a.get(t, "events", "channel=room:1&cursor="+string(e.Append(nil, entries[:2000])))
+	require.Equal(t, 400, r.StatusCode)
+	s := a.events(t, "channel=room:1&cursor="+string(e.Append(nil, entries[:128])))
+	for range 128 {
+		require.Contains(t, s.next(t), "unsubscribe ")
+		require.Less(t, len(s.lastID), 100)
+	}
+	s.requireNext(t, "ready {}")
+}
 
 func TestEvents_AGapIsTold(t *testing.T) {
 	t.Parallel()
@@ -415,6 +480,16 @@ func TestPlainDoors_Filter(t *testing.T) {
 	publish("5", map[string]string{"lang": "en"})
 	again := a.events(t, "channel=tagged:1"+filter, "Last-Event-ID", s.lastID)
 	again.requireNext(t, "publication 5", "ready {}")
+
+	t.Run("what does not pass is no gap", func(t *testing.T) {
+		at, _ := a.poll(t, "channel=tagged:1"+filter)
+		for range 30 { // three times what is kept
+			publish("6", map[string]string{"lang": "de"})
+			var told []string
+			at, told = a.poll(t, after(at.Cursor, "channel=tagged:1&wait=0"+filter))
+			require.Empty(t, told)
+		}
+	})
 }
 
 func TestEvents_EndWithTheLogin(t *testing.T) {

@@ -82,6 +82,9 @@ func (s seam) merge() (joined, error) {
 	}
 	if s.filter != nil {
 		j.publications = slices.DeleteFunc(j.publications, func(p *Publication) bool { return !s.filter.Match(p.Tags) })
+		if j.recovered && len(j.publications) == 0 {
+			j.told = position // or a client that wants little would fall behind what is kept, and hear of a gap
+		}
 	}
 	if s.maxBytes > 0 && j.recovered && sizeOf(j.publications, s.escaped) > s.maxBytes {
 		// A reply that would fill the client's queue throws it out again and again: better to say that it was too much.

@@ -1,6 +1,7 @@
 package fanfare
 
 import (
+	"bytes"
 	"log/slog"
 	"math"
 
@@ -15,6 +16,8 @@ type tailoring struct {
 	filter *tagfilter.Filter // nil if everything passes
 	delta  bool
 	base   uint64 // the room's number of the publication that the client got last; 0 is none that it surely has
+
+	recovered *Publication // that last one, if it came with the subscribe reply
 }
 
 // recoveredBase stands for the publication at the subscription's position, which came with the subscribe reply.
@@ -65,7 +68,8 @@ func (s *subscription) lookOf(b *broadcast) look {
 	}
 	got := s.tailoring.base == base.seq
 	if s.tailoring.base == recoveredBase {
-		got = base.p.Offset > 0 && base.p.Position == s.position
+		// What was read of the stream is what was published, but a broker may have written it anew.
+		got = base.p.Offset > 0 && base.p.Position == s.position && bytes.Equal(base.p.Data, s.tailoring.recovered.Data)
 	}
 	if got {
 		return asDelta
@@ -124,7 +128,7 @@ func (s *subscription) got(b *broadcast, queued bool) {
 	if !s.takesDeltas() {
 		return
 	}
-	s.tailoring.base = 0
+	s.tailoring.base, s.tailoring.recovered = 0, nil
 	if queued {
 		s.tailoring.base = b.seq
 	}
@@ -134,7 +138,7 @@ func (s *subscription) got(b *broadcast, queued bool) {
 func (s *subscription) beginTailored(j *joined) {
 	t := s.tailoring
 	if t.delta && len(j.publications) > 0 {
-		t.base = recoveredBase
+		t.base, t.recovered = recoveredBase, j.publications[len(j.publications)-1]
 	}
 	live := j.live
 	j.live = nil
@@ -145,7 +149,7 @@ func (s *subscription) beginTailored(j *joined) {
 		w := wirePublication(s.declared.options.Payload, s.client.info.Encoding, p)
 		if t.delta {
 			w = (*editCache)(nil).step(nil, p).publication(s.declared.options.Payload, s.client.info.Encoding, inFull)
-			t.base = 0 // which of the room's it is does not matter: the next one goes in full
+			t.base, t.recovered = 0, nil // which of the room's it is does not matter: the next one goes in full
 		}
 		s.enqueue(s.client.encodePush(&protocol.Push{Channel: s.channel, Pub: w}))
 	}

@@ -56,7 +56,7 @@ func main() {
 		data, _ := json.Marshal(entry) // live
 		mu.Lock()
 		book = append(book, entry)
-		_, err := node.Publish(r.Context(), "guestbook", data) // live
+		_, err := node.Publish(context.WithoutCancel(r.Context()), "guestbook", data) // live
 		mu.Unlock()
 		if err != nil { // live
 			log.Print(err) // live

@@ -118,7 +118,11 @@ func Arrives(w http.ResponseWriter) Arrival {
 // Switches tells whether the answer to a handshake got to net/http before the connection was taken over; see [Arrives].
 func Switches(w http.ResponseWriter) Arrival {
 	all := writers(w)
-	switch status, known := number(all[len(all)-1], "status"); {
+	last := all[len(all)-1]
+	if last.Type().String() != "*http.response" {
+		return Unknown
+	}
+	switch status, known := number(last, "status"); {
 	case !known:
 		return Unknown
 	case status != http.StatusSwitchingProtocols:

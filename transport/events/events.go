@@ -161,13 +161,13 @@ func (s *stream) Take(frames []byte) (out, rest []byte, err error) {
 			s.buf = nil
 		}
 	}
-	for rest = frames; len(rest) > 0 && len(s.buf) < maxPiece; {
+	for rest = frames; len(rest) > 0 && (!s.guest.Open() || len(s.buf) < maxPiece); {
 		if rest, err = s.guest.Take(rest); err != nil {
 			return nil, nil, err
 		}
-	}
-	if !s.guest.Open() && len(s.buf) > maxWaiting {
-		s.guest.Commit()
+		if !s.guest.Open() && len(s.buf) > maxWaiting {
+			s.guest.Commit()
+		}
 	}
 	if !s.guest.Open() {
 		return nil, rest, nil

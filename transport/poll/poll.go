@@ -88,6 +88,7 @@ func (t *Transport) Serve(w http.ResponseWriter, r *http.Request, a transport.Ac
 	}
 	c := &conn{news: make(chan struct{}, 1), done: make(chan struct{})}
 	c.guest = guest.New(request, &protocol.JSONPeer{}, c)
+	hello := c.guest.Hello() // from Accept on the guest is the lock's
 	session, err := a.Accept(r, c)
 	switch {
 	case errors.Is(err, transport.ErrUnavailable):
@@ -103,7 +104,7 @@ func (t *Transport) Serve(w http.ResponseWriter, r *http.Request, a transport.Ac
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Time{})
 	_ = rc.SetWriteDeadline(time.Time{})
-	if !c.wait(r, session, wait) {
+	if !c.wait(r, session, hello, wait) {
 		return // there is nobody to answer
 	}
 	body, refusal := c.answer()
@@ -222,8 +223,7 @@ func (c *conn) Close(uint32, string) error {
 }
 
 // wait speaks with the core until there is something to answer, and reports whether there is somebody who wants to know.
-func (c *conn) wait(r *http.Request, session transport.Session, wait time.Duration) bool {
-	frame := c.guest.Hello()
+func (c *conn) wait(r *http.Request, session transport.Session, frame []byte, wait time.Duration) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	waited := wait == 0

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/sha1"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -26,6 +27,9 @@ const (
 	// compressedBuffer spares most compressed messages a second Write.
 	compressedBuffer = 2048
 )
+
+// ErrHijack is reported when a connection cannot be taken over although its writer promises that.
+var ErrHijack = errors.New("hijack")
 
 // acceptSuffix makes an answer of a challenge (RFC 6455 1.3).
 const acceptSuffix = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -128,7 +132,7 @@ func (u *upgrader) switchProtocols(key, subprotocol string) error {
 		} else {
 			http.Error(u, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		}
-		return fmt.Errorf("websocket: hijack: %w", err)
+		return fmt.Errorf("websocket: %w", err)
 	}
 	return nil
 }
@@ -137,7 +141,7 @@ func (u *upgrader) switchProtocols(key, subprotocol string) error {
 func (u *upgrader) take() error {
 	netConn, brw, err := u.hijacker.Hijack()
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrHijack, err)
 	}
 	u.conn = netConn
 	if n := brw.Reader.Buffered(); n > 0 {

@@ -59,6 +59,7 @@ export function outbox({ form, list, problem, add, added }) {
       reply = null;
     }
     if (reply?.ok) {
+      settle(entry.key); // also if somebody else is logged in by now
       add(body);
       return true;
     }

@@ -10,15 +10,19 @@ const refusedDelay = 3_000;
 //   lost()        the stream broke; "ready" says that it is back
 //   refused()     it got an answer that is no stream: resolves to whether to try again
 export function live({ url, cursor, events, lost, refused }) {
-  let source, timer, heard;
-  let silence = 60_000; // until the server says how often it pings
+  let source, timer, heard, ended;
+  let silence = Infinity; // until the server says how often it pings
   url.searchParams.set("ping", "true");
 
   function open() {
+    if (ended) return;
     source?.close();
     if (cursor) url.searchParams.set("cursor", cursor);
     const mine = (source = new EventSource(url));
-    mine.addEventListener("ready", ({ data }) => (silence = JSON.parse(data).ping * 1000 + grace || silence));
+    mine.addEventListener("ready", ({ data }) => {
+      const { ping } = JSON.parse(data);
+      if (ping) silence = ping * 1000 + grace;
+    });
     for (const type of ["ping", ...Object.keys(events)]) {
       mine.addEventListener(type, (event) => {
         hear();
@@ -29,7 +33,8 @@ export function live({ url, cursor, events, lost, refused }) {
     mine.onerror = async () => {
       lost();
       if (mine.readyState !== EventSource.CLOSED) return; // the browser tries again
-      if ((await refused()) && mine === source) openIn(refusedDelay * (0.5 + Math.random()));
+      if (!(await refused())) ended = true;
+      else if (mine === source) openIn(refusedDelay * (0.5 + Math.random()));
     };
     hear();
   }
@@ -42,7 +47,7 @@ export function live({ url, cursor, events, lost, refused }) {
   // On a dead network not even pings come, and the browser does not notice.
   function hear() {
     heard = Date.now();
-    openIn(silence + grace * Math.random());
+    if (silence < Infinity) openIn(silence + grace * Math.random());
   }
 
   // A phone that wakes up, or finds another network, need not wait for its turn, and cannot trust the old connection.

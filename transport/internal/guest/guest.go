@@ -184,11 +184,16 @@ func (g *Guest) welcomed(r *protocol.ConnectResult) {
 		g.begin(channel, r.Subs[channel], true, asked || g.request.lost)
 	}
 	// What the server had subscribed and has not this time is over, as for clients that speak the protocol (spec 5.1).
-	for _, channel := range slices.Sorted(maps.Keys(g.request.since.Named())) {
-		if _, here := r.Subs[channel]; !here && !slices.Contains(g.request.Channels, channel) {
-			g.drop(channel)
-			g.tell(Event{Type: Unsubscribe, Channel: channel, Code: codeUnsubscribed, Reason: "server unsubscribe"})
-		}
+	gone := slices.Sorted(maps.Keys(g.request.since.Named()))
+	gone = slices.DeleteFunc(gone, func(channel string) bool {
+		_, here := r.Subs[channel]
+		return here || slices.Contains(g.request.Channels, channel)
+	})
+	for _, channel := range gone {
+		g.drop(channel)
+	}
+	for _, channel := range gone {
+		g.tell(Event{Type: Unsubscribe, Channel: channel, Code: codeUnsubscribed, Reason: "server unsubscribe"})
 	}
 	if len(g.request.Channels) == 0 && len(r.Subs) == 0 {
 		g.refusal = &Refusal{Status: http.StatusBadRequest, Text: "no channel: name one as ?channel=…"}

@@ -61,7 +61,7 @@ func ParseRequest(r *http.Request, maxChannels int) (Request, url.Values, *Refus
 		refusal = request.addWishes(query)
 	}
 	if refusal == nil {
-		refusal = request.addCursor(query.Get("cursor"), r.Header.Get("Last-Event-ID"))
+		refusal = request.addCursor(query.Get("cursor"), r.Header.Get("Last-Event-ID"), maxChannels)
 	}
 	return request, query, refusal
 }
@@ -108,7 +108,7 @@ func (r *Request) addWishes(query url.Values) *Refusal {
 	return nil
 }
 
-func (r *Request) addCursor(query, lastEventID string) *Refusal {
+func (r *Request) addCursor(query, lastEventID string, maxChannels int) *Refusal {
 	name, token := "cursor", query
 	if lastEventID != "" {
 		name, token = "Last-Event-ID", lastEventID
@@ -123,6 +123,8 @@ func (r *Request) addCursor(query, lastEventID string) *Refusal {
 		r.lost = true
 	case err != nil:
 		return BadRequest("%s: %v", name, err)
+	case len(r.since.Named()) > maxChannels: // the peer is told of each
+		return BadRequest("%s: %v", name, cursor.ErrMalformed)
 	}
 	return nil
 }

@@ -234,6 +234,9 @@ func (c *conn) pass(frames []byte) error {
 		if err := c.writeIfAny(out); err != nil || len(frames) == 0 {
 			return err
 		}
+		if len(out) == 0 && len(rest) == len(frames) {
+			return c.fail(errors.New("the interpreter takes nothing")) // or this would go on for ever
+		}
 		frames = rest
 	}
 }
