@@ -132,7 +132,8 @@ type ChannelOptions struct {
 	// TagsFilter lets clients choose by [WithTags] which publications they get. Those that they do not get still count for recovery; a
 	// cache sends the newest that passes, of the [Config.MaxRecovered] newest ones. What a filter costs is bounded: it may have 100
 	// nodes, 16 levels and 1000 values in lists; numbers are compared as decimals, exactly, and have no exponents. If false, a
-	// subscription with a filter is refused with [ErrBadRequest]. To a client that asks for both, Delta is declined.
+	// subscription with a filter is refused with [ErrBadRequest]. To a client that asks for both, Delta is declined. A client knows the
+	// position of what it got: if that is little, and much else was published since, it may be told of a gap when it comes back.
 	TagsFilter bool
 }
 
