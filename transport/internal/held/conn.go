@@ -83,7 +83,7 @@ func (c *conn) run(r *http.Request, session transport.Session, first []byte) err
 			open = false
 		case <-c.news:
 			if told, err := c.writeNews(); err != nil {
-				return c.failed(told, err)
+				return c.failed(r, told, err)
 			}
 			open = c.interpret(session)
 		case <-r.Context().Done():
@@ -93,14 +93,14 @@ func (c *conn) run(r *http.Request, session transport.Session, first []byte) err
 			return nil // the peer has left: there is no other way to do that
 		}
 	}
-	return c.drain()
+	return c.drain(r)
 }
 
 // drain writes what comes until the core has closed the connection.
-func (c *conn) drain() error {
+func (c *conn) drain(r *http.Request) error {
 	for {
 		if told, err := c.writeNews(); err != nil {
-			return c.failed(told, err)
+			return c.failed(r, told, err)
 		}
 		if i := c.stream.Interpreter; i != nil {
 			if _, over := i.Commands(); over {
@@ -116,12 +116,16 @@ func (c *conn) drain() error {
 	}
 }
 
-// failed returns how the connection ended after a write that failed. If the core was told, it closes the connection.
-func (c *conn) failed(told bool, err error) error {
+// failed returns how the connection ended after a write that failed. If the core was told, it closes the connection; unless the
+// peer has left, which ends it anyway.
+func (c *conn) failed(r *http.Request, told bool, err error) error {
 	if !told {
 		return err
 	}
-	<-c.done
+	select {
+	case <-c.done:
+	case <-r.Context().Done():
+	}
 	return nil
 }
 
