@@ -17,6 +17,8 @@ const (
 	maxPiece = 16 << 10
 	// maxPending is how much is taken over from those who do not wait.
 	maxPending = 16 << 10
+	// closeTimeout is how long the core may take to close a connection after it was told that nothing can be written.
+	closeTimeout = 5 * time.Second
 	// maxKept is the largest buffer that an idle connection keeps.
 	maxKept = 2 << 10
 )
@@ -83,7 +85,7 @@ func (c *conn) run(r *http.Request, session transport.Session, first []byte) err
 			open = false
 		case <-c.news:
 			if told, err := c.writeNews(); err != nil {
-				return c.failed(r, told, err)
+				return c.failed(told, err)
 			}
 			open = c.interpret(session)
 		case <-r.Context().Done():
@@ -93,14 +95,14 @@ func (c *conn) run(r *http.Request, session transport.Session, first []byte) err
 			return nil // the peer has left: there is no other way to do that
 		}
 	}
-	return c.drain(r)
+	return c.drain()
 }
 
 // drain writes what comes until the core has closed the connection.
-func (c *conn) drain(r *http.Request) error {
+func (c *conn) drain() error {
 	for {
 		if told, err := c.writeNews(); err != nil {
-			return c.failed(r, told, err)
+			return c.failed(told, err)
 		}
 		if i := c.stream.Interpreter; i != nil {
 			if _, over := i.Commands(); over {
@@ -116,17 +118,20 @@ func (c *conn) drain(r *http.Request) error {
 	}
 }
 
-// failed returns how the connection ended after a write that failed. If the core was told, it closes the connection; unless the
-// peer has left, which ends it anyway.
-func (c *conn) failed(r *http.Request, told bool, err error) error {
+// failed returns how the connection ended after a write that failed. If the core was told, it closes the connection, which is
+// waited for, but not for ever.
+func (c *conn) failed(told bool, err error) error {
 	if !told {
 		return err
 	}
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
 	select {
 	case <-c.done:
-	case <-r.Context().Done():
+		return nil
+	case <-timer.C:
+		return err
 	}
-	return nil
 }
 
 // interpret gives the session what the interpreter has to say, and reports whether the connection goes on.
