@@ -90,12 +90,12 @@ func (b *broadcast) push(kind Payload, e transport.Encoding) *protocol.Push {
 type batch struct {
 	audience *audience
 	items    []*broadcast
-	except   uint64        // by [markOf]: who may be left out of something
+	except   uint64        // by markOf: who may be left out of some of them
 	size     int           // what they count in the inbox
 	paced    bool          // it has waited for its time
+	count    int32         // of the subscriptions that got all of it at once
 	joined   [][]byte      // by wire form and kind of payload: the publications in as few frames as possible
 	edited   *[][]byte     // the same for those who take deltas, and by whether the first is one
-	count    int32         // of the subscriptions that got all of it at once
 	cost     time.Duration // of the pass
 }
 

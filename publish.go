@@ -85,6 +85,15 @@ func (o *publishOptions) store(n *Node, channel string, h History) (StoreOptions
 	return s, nil
 }
 
+// apply makes the options, on the heap: those of a publish without any need not be there.
+func apply(opts []PublishOption) publishOptions {
+	var o publishOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	return o
+}
+
 // Publish sends data to everybody who watches the channel, and stores it if the channel has history. It returns when the
 // broker has it, with its position; it never waits for readers, only, within its context, while the node is behind with what
 // others have published. The data must not be changed afterwards.
@@ -98,8 +107,8 @@ func (n *Node) Publish(ctx context.Context, channel string, data []byte, opts ..
 		return Position{}, err
 	}
 	var o publishOptions
-	for _, opt := range opts {
-		opt(&o)
+	if len(opts) > 0 {
+		o = apply(opts)
 	}
 	p, err := n.publish(ctx, d, channel, data, o)
 	if err != nil {
