@@ -64,10 +64,11 @@ type subscription struct {
 	params           // with the channel's name
 	backlog *backlog // not nil if something came while seaming
 
-	claimed  atomic.Bool // somebody is ending it
-	joined   bool        // the channel knows that the client has come
-	settled  latch       // opened when the subscribe path is through, well or not
-	finished latch       // opened when it has been ended
+	claimed   atomic.Bool // somebody is ending it
+	joined    bool        // the channel knows that the client has come
+	announces bool        // or is told so; constant once it is settled
+	settled   latch       // opened when the subscribe path is through, well or not
+	finished  latch       // opened when it has been ended
 
 	audience *audience // that it is in; room.mu guards it
 	index    int       // in audience.subs; audience.mu guards it

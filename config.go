@@ -139,6 +139,9 @@ type Config struct {
 	// Refresh prolongs connections that have an expiry. If nil, they just end with 3005.
 	Refresh func(ctx context.Context, r *RefreshRequest) (RefreshReply, error)
 
+	// RPC answers the methods that no [Node.RPC] declared. If nil, they are answered with [ErrMethodNotFound].
+	RPC RPCFunc
+
 	// SlowHook is the duration from which a hook is named in a warning. Default 1 s; negative never.
 	SlowHook time.Duration
 

@@ -170,11 +170,14 @@ func (n *Node) RPC(method string, fn RPCFunc) {
 	n.methods[method] = fn
 }
 
-// method finds a declared method; any reports whether there are methods at all.
+// method finds a declared method, or what answers all others; any reports whether there are methods at all.
 func (n *Node) method(name string) (fn RPCFunc, any bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	return n.methods[name], len(n.methods) > 0
+	if fn = n.methods[name]; fn == nil {
+		fn = n.config.RPC
+	}
+	return fn, fn != nil || len(n.methods) > 0
 }
 
 // lookup finds the declaration of a channel, and what its pattern's wildcards took.

@@ -281,8 +281,8 @@ func (c *Client) awaitConnected(ctx context.Context) error {
 	return nil
 }
 
-// serverSubscribe makes a subscription during the session (spec 14). Its push has no room for publications: the one that a
-// channel with [RecoveryCacheAlways] begins with follows behind.
+// serverSubscribe makes a subscription during the session (spec 14). Its push has no room for publications: what it begins with,
+// after a position or in a channel with [RecoveryCacheAlways], follows behind.
 func (c *Client) serverSubscribe(channel string, r SubscribeReply) error {
 	s, err := c.reserve(channel, true)
 	if errors.Is(err, ErrAlreadySubscribed) || errors.Is(err, ErrLimitExceeded) {
@@ -295,9 +295,7 @@ func (c *Client) serverSubscribe(channel string, r SubscribeReply) error {
 	o := &opening{s: s, reply: r}
 	if err = c.open(o); err == nil {
 		err = c.goLive([]*opening{o}, func() error {
-			told := c.subscribeResult(o)
-			c.pushMessage(&protocol.Push{Channel: channel, Subscribe: &protocol.Subscribe{Recoverable: told.Recoverable,
-				Positioned: told.Positioned, Epoch: told.Epoch, Offset: told.Offset, Data: told.Data}})
+			c.pushMessage(o.pushed(c.subscribeResult(o)))
 			for _, p := range o.joined.publications {
 				c.push(c.publicationFrame(s, p))
 			}
