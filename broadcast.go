@@ -1,6 +1,7 @@
 package fanfare
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,6 +90,7 @@ func (b *broadcast) push(kind Payload, e transport.Encoding) *protocol.Push {
 type batch struct {
 	audience *audience
 	items    []*broadcast
+	except   uint64        // by [markOf]: who may be left out of something
 	size     int           // what they count in the inbox
 	paced    bool          // it has waited for its time
 	joined   [][]byte      // by wire form and kind of payload: the publications in as few frames as possible
@@ -104,6 +106,41 @@ func joinable(inbox []*broadcast) (n, size int) {
 		n++
 	}
 	return n, size
+}
+
+// exceptions says, by [markOf], who may be left out of some of the messages.
+func exceptions(items []*broadcast) (marks uint64) {
+	for _, b := range items {
+		if p := b.publication; p != nil && p.Except != "" {
+			marks |= 1 << markOf(p.Except)
+		}
+	}
+	return marks
+}
+
+// markOf makes a number below 64 of a client's id: the subscriptions of a batch see by one bit, in memory that they look at anyway,
+// that they are not left out of it. To one in 64 that says nothing, and the ids are compared.
+func markOf(clientID string) uint8 {
+	const offset, prime = 2166136261, 16777619 // FNV-1a, 32 bits
+	h := uint32(offset)
+	for i := range len(clientID) {
+		h = (h ^ uint32(clientID[i])) * prime
+	}
+	return uint8(h % 64)
+}
+
+// leavesOut reports whether a subscription does not get some of the batch.
+func (b *batch) leavesOut(s *subscription) bool {
+	return b.except>>(s.mark%64)&1 != 0 && b.withholds(s.client)
+}
+
+func (b *batch) withholds(c *Client) bool {
+	return slices.ContainsFunc(b.items, func(item *broadcast) bool { return item.publication.leavesOut(c) })
+}
+
+// leavesOut reports whether a client is not to get the publication, which may be nil.
+func (p *Publication) leavesOut(c *Client) bool {
+	return p != nil && p.Except != "" && p.Except == c.id
 }
 
 // follows reports whether b is the publication after a, or both have no position.

@@ -38,6 +38,8 @@ type Publication struct {
 	Info *ClientInfo
 	// Tags are the publisher's own properties, or nil.
 	Tags map[string]string
+	// Except is the id of the connection that is left out, or empty: see [WithoutClient].
+	Except string
 }
 
 // Membership tells that a client came to a channel or left it.
@@ -68,6 +70,16 @@ type StoreOptions struct {
 	IdempotencyKey string
 	// IdempotencyTTL is positive whenever IdempotencyKey is set.
 	IdempotencyTTL time.Duration
+	// Version, if not 0, is which state of something this publication is. The stream remembers the version and the
+	// VersionEpoch of the newest publication that had one. A publication whose version is not above the remembered one is
+	// stale, if its VersionEpoch is empty or the remembered one: it is neither stored nor delivered, and Publish returns the
+	// top and no error. With another VersionEpoch versions begin anew. They are remembered as long as the stream's top is,
+	// so also when its publications are gone. Not without History.
+	//
+	// An idempotency key is looked at first. It is remembered for a stale publication, too, with the position returned.
+	Version uint64
+	// VersionEpoch is the life of what Version counts, or empty.
+	VersionEpoch string
 }
 
 // HistoryQuery selects publications of a stream.

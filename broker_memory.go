@@ -113,18 +113,20 @@ func (b *MemoryBroker) Publish(ctx context.Context, channel string, p *Publicati
 		}
 	}
 	p.Position = Position{}
+	at, stale := Position{}, false
 	if stored {
-		s := c.history()
-		p.Position = Position{Offset: s.Top() + 1, Epoch: s.Epoch()}
-		s.Append(c.now, p, o.History.Size, o.History.TTL)
+		at, stale = c.store(p, o)
 	}
 	if o.IdempotencyKey != "" {
-		c.keys.Put(c.now, strings.Clone(o.IdempotencyKey), p.Position, o.IdempotencyTTL)
+		c.keys.Put(c.now, strings.Clone(o.IdempotencyKey), at, o.IdempotencyTTL)
+	}
+	if stale {
+		return at, nil
 	}
 	for _, l := range c.links {
 		l.sink.Publication(c.name, p)
 	}
-	return p.Position, nil
+	return at, nil
 }
 
 // PublishMembership implements [Broker].

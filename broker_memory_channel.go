@@ -24,6 +24,9 @@ type memoryChannel struct {
 	due    time.Time // when the sweeper comes; zero if there is nothing to expire
 	idle   bool      // in memoryIdle
 
+	version      uint64 // of the newest publication in the stream that had one; guarded by mu, as versionEpoch
+	versionEpoch string
+
 	older, newer *memoryChannel // guarded by memoryIdle.mu
 	sweepAt      time.Time      // guarded by memorySweeper.mu, as index
 	index        int            // in the sweeper's queue, or -1
@@ -36,6 +39,20 @@ func (c *memoryChannel) history() *stream.Stream[*Publication] {
 		c.stream = stream.New[*Publication](strings.Clone(rand.Text()[:10]), c.now)
 	}
 	return c.stream
+}
+
+// store appends a publication to the stream, and returns its position, or that of the top if the publication is stale.
+func (c *memoryChannel) store(p *Publication, o StoreOptions) (at Position, stale bool) {
+	s := c.history()
+	if o.Version > 0 {
+		if o.Version <= c.version && (o.VersionEpoch == "" || o.VersionEpoch == c.versionEpoch) {
+			return Position{Offset: s.Top(), Epoch: s.Epoch()}, true
+		}
+		c.version, c.versionEpoch = o.Version, strings.Clone(o.VersionEpoch)
+	}
+	p.Position = Position{Offset: s.Top() + 1, Epoch: s.Epoch()}
+	s.Append(c.now, p, o.History.Size, o.History.TTL)
+	return p.Position, false
 }
 
 // expiry returns when something should be let go; false if there is nothing.

@@ -49,15 +49,15 @@ type subscription struct {
 	mu         sync.Mutex // guards position, stage and backlog
 	position   Position
 	stage      stage
-	positioned bool // with the flags below
-	special    bool // has a tailoring
+	positioned bool  // with the flags below
+	special    bool  // has a tailoring
+	mark       uint8 // of the client, by markOf
 
 	// Written by the subscribe path before it is settled, constant afterwards.
 	recoverable bool
 	joinLeave   bool
 	server      bool // made by the server
 	accepted    bool // Unsubscribed is owed
-	present     bool // the client was put into the channel's presence
 	room        *room
 	channelInfo []byte
 
@@ -66,7 +66,8 @@ type subscription struct {
 
 	claimed   atomic.Bool // somebody is ending it
 	joined    bool        // the channel knows that the client has come
-	announces bool        // or is told so; constant once it is settled
+	present   bool        // the client was put into the channel's presence; written and constant as the above
+	announces bool        // others are told that the client comes and goes; written and constant as the above
 	settled   latch       // opened when the subscribe path is through, well or not
 	finished  latch       // opened when it has been ended
 
@@ -84,7 +85,7 @@ type backlog struct {
 	publications []*Publication
 	bytes        int
 	overflowed   bool // they were forgotten: read history again
-	lost         int  // of them, where there are no positions
+	lost         int  // of them, what is in no history
 	members      []Membership
 }
 
@@ -127,7 +128,9 @@ func (s *subscription) begin(j joined) {
 		s.beginTailored(&j)
 	}
 	for _, p := range j.live {
-		s.enqueue(s.client.publicationFrame(s, p))
+		if s.passes(p) {
+			s.enqueue(p, s.client.publicationFrame(s, p))
+		}
 	}
 	if h == nil {
 		return
@@ -152,7 +155,7 @@ func (s *subscription) deliverBatch(w *worker, b *batch) (atOnce bool) {
 	if s.special {
 		return s.deliverTailored(w, b)
 	}
-	claimed := s.stage == flowing && b.continues(s) && w.claim(c, b)
+	claimed := s.stage == flowing && b.continues(s) && !b.leavesOut(s) && w.claim(c, b)
 	if !claimed {
 		s.mu.Unlock()
 		s.takeAll(b)
@@ -219,9 +222,10 @@ func (s *subscription) deliver(b *broadcast) bool {
 		s.position = p.Position
 	}
 	if !s.passes(p) {
+		s.got(b, false)
 		return false
 	}
-	queued := s.enqueue(b.frame(s, l))
+	queued := s.enqueue(p, b.frame(s, l))
 	s.got(b, queued)
 	return queued
 }
@@ -230,6 +234,9 @@ func (s *subscription) deliver(b *broadcast) bool {
 func (s *subscription) holdPublication(p *Publication) {
 	h := s.early()
 	if h.overflowed {
+		if p.Offset == 0 {
+			h.lost++
+		}
 		return
 	}
 	h.bytes += p.size(false)
@@ -239,7 +246,12 @@ func (s *subscription) holdPublication(p *Publication) {
 		return
 	}
 	if s.positioned {
-		h.overflowed, h.publications = true, nil // it is all in history
+		for _, p := range h.publications {
+			if p.Offset == 0 {
+				h.lost++
+			}
+		}
+		h.overflowed, h.publications = true, nil // the rest is in history
 		return
 	}
 	for h.bytes > limit && len(h.publications) > 1 {
@@ -258,9 +270,9 @@ func (s *subscription) early() *backlog {
 }
 
 // enqueue queues a publication's frame under the channel's policy. The lock is held.
-func (s *subscription) enqueue(frame []byte) bool {
+func (s *subscription) enqueue(p *Publication, frame []byte) bool {
 	c := s.client
-	v, drops := c.pushPublication(s, frame)
+	v, drops := c.pushPublication(s, frame, s.positioned && p.Offset == 0)
 	if drops > 0 {
 		if o := c.node.config.Observer; o != nil {
 			o.Dropped(s.channel, drops)

@@ -157,7 +157,7 @@ func (c *Client) reserve(channel string, server bool) (*subscription, error) {
 	case targetErr != nil:
 		return nil, targetErr
 	}
-	s := &subscription{client: c, declared: d, params: p, server: server}
+	s := &subscription{client: c, declared: d, params: p, server: server, mark: markOf(c.id)}
 	c.subs.add(s)
 	return s, nil
 }
@@ -280,7 +280,7 @@ func (c *Client) readSeam(ctx context.Context, o *opening) error {
 	}
 	o.seam = seam{
 		cache: s.declared.options.caches(), recover: o.wish.recover && s.recoverable, since: o.wish.since,
-		stale: s.buffered(), escaped: s.escapes(),
+		stale: s.buffered(), escaped: s.escapes(), except: o.seam.except,
 	}
 	if s.special {
 		o.seam.filter = s.tailoring.filter
@@ -372,10 +372,11 @@ func (o *opening) merge() bool {
 	if h == nil {
 		h = &backlog{}
 	}
+	if obs := s.client.node.config.Observer; obs != nil && h.lost > 0 {
+		obs.Dropped(s.channel, h.lost)
+		h.lost = 0
+	}
 	if !s.positioned {
-		if o := s.client.node.config.Observer; o != nil && h.lost > 0 {
-			o.Dropped(s.channel, h.lost)
-		}
 		o.joined = joined{live: h.publications}
 		return true
 	}

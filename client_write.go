@@ -83,8 +83,8 @@ func (c *Client) pushed(frame []byte, v verdict) {
 
 // pushPublication queues a frame of a channel, under the channel's policy for slow readers. It returns how many
 // publications were dropped. It is called with the subscription's lock held, and calls nothing that takes one.
-func (c *Client) pushPublication(s *subscription, frame []byte) (v verdict, drops int) {
-	start, v, drops := c.out.pushPublication(s, frame)
+func (c *Client) pushPublication(s *subscription, frame []byte, passing bool) (v verdict, drops int) {
+	start, v, drops := c.out.pushPublication(s, frame, passing)
 	if start {
 		c.startFlush()
 	}

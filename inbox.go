@@ -86,7 +86,7 @@ func (w *worker) take(a *audience) *batch {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n, size := joinable(a.inbox)
-	b := &batch{audience: a, items: a.inbox[:n:n], size: size}
+	b := &batch{audience: a, items: a.inbox[:n:n], size: size, except: exceptions(a.inbox[:n])}
 	if a.inbox = a.inbox[n:]; len(a.inbox) == 0 {
 		a.inbox = nil
 	}

@@ -74,7 +74,9 @@ func (o *outgoing) push(frame []byte) verdict {
 	return queued
 }
 
-func (o *outgoing) pushPublication(s *subscription, frame []byte) (start bool, v verdict, drops int) {
+// pushPublication queues a frame of a channel under its policy. If it is passing, it is no part of the stream that the subscription
+// follows, and nothing that is may be dropped for it, nor the connection be closed.
+func (o *outgoing) pushPublication(s *subscription, frame []byte, passing bool) (start bool, v verdict, drops int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
@@ -85,6 +87,8 @@ func (o *outgoing) pushPublication(s *subscription, frame []byte) (start bool, v
 	size := o.queue.Bytes() + len(frame)
 	freed := 0
 	switch {
+	case passing && (size > o.max/2 && o.queue.Len() > 0 || policy == SlowReaderKeepLatest && o.blocked):
+		return false, dropped, 1
 	case policy == SlowReaderKeepLatest && o.blocked:
 		drops, freed = o.queue.DropAll(s)
 	case policy == SlowReaderKeepLatest:

@@ -86,6 +86,9 @@ func (o *opening) settle() error {
 	if o.reply.Since != nil && !o.wish.recover {
 		o.wish.recover, o.wish.since, o.wish.reject = true, *o.reply.Since, false // the client did not ask for it
 	}
+	if o.wish.recover {
+		o.seam.except = s.client.id
+	}
 	always := opts.Recovery == RecoveryCacheAlways && (v == nil || v.ForceRecovery == nil || *v.ForceRecovery)
 	if always && !o.wish.recover {
 		o.wish.recover, o.wish.reject = true, false // spec 10.6; the client did not ask, so there is nothing to reject

@@ -14,6 +14,10 @@ type publishOptions struct {
 	info           *ClientInfo
 	tags           map[string]string
 	idempotencyKey string
+	version        uint64
+	versionEpoch   string
+	withoutHistory bool
+	except         string // id of a client
 }
 
 // PublishOption is a choice for one [Node.Publish].
@@ -29,6 +33,56 @@ func WithIdempotencyKey(key string) PublishOption {
 // changed afterwards.
 func WithTags(tags map[string]string) PublishOption {
 	return func(o *publishOptions) { o.tags = tags }
+}
+
+// WithVersion says which state of something the publication carries, for states that may come late or twice: from several
+// processes, or from a queue. A publication whose version is not above that of the newest one with a version in the channel's
+// stream is stale: it is dropped, and Publish returns the stream's top and no error. The epoch, which may be empty, is the life of
+// what version counts: with another one than the newest's, versions begin anew. An empty epoch matches every one. Version 0 is no
+// version; publications without one are never stale.
+//
+// The version is remembered as long as the stream's top is: see [Broker]. It needs a channel with history, and excludes
+// [WithoutHistory]: otherwise Publish returns an error that wraps [ErrBadRequest]. An idempotency key is looked at first.
+func WithVersion(version uint64, epoch string) PublishOption {
+	return func(o *publishOptions) { o.version, o.versionEpoch = version, epoch }
+}
+
+// WithoutHistory sends a publication to whoever watches the channel now, and stores nothing: "somebody is typing", in a channel of
+// messages. Publish returns the zero position, and no position moves, of the stream or of a client. Nobody recovers such a
+// publication, a cache stays what it was, "poll" brings it only to whoever waits at that moment, and where a client is too slow it
+// is dropped rather than anything stored. Among those that are stored it comes in no particular order. Without a history it changes
+// nothing.
+func WithoutHistory() PublishOption {
+	return func(o *publishOptions) { o.withoutHistory = true }
+}
+
+// WithoutClient leaves out the connection with this id ([Client.ID]; in the SDKs what the client was told at connect), on whatever
+// node it is: the page that has caused the publication, and shows it already. Its position moves as if it had got it. An empty id
+// leaves out nobody.
+//
+// Only that connection is left out, as long as it lasts, also when it subscribes again and recovers. After a reconnect, which gives
+// a new id, the client may recover the publication: know it by an id of its own. It is in history for everybody who reads that, and
+// in a cache for a connection that begins with it.
+func WithoutClient(clientID string) PublishOption {
+	return func(o *publishOptions) { o.except = clientID }
+}
+
+// store is how the broker is to keep the publication.
+func (o *publishOptions) store(n *Node, channel string, h History) (StoreOptions, error) {
+	s := StoreOptions{History: h}
+	if o.withoutHistory {
+		s.History = History{}
+	}
+	if o.idempotencyKey != "" {
+		s.IdempotencyKey, s.IdempotencyTTL = o.idempotencyKey, n.config.IdempotencyTTL
+	}
+	if o.version > 0 {
+		if s.History.Size == 0 {
+			return s, fmt.Errorf("fanfare: publish to %q: a version needs history: %w", channel, ErrBadRequest)
+		}
+		s.Version, s.VersionEpoch = o.version, o.versionEpoch
+	}
+	return s, nil
 }
 
 // Publish sends data to everybody who watches the channel, and stores it if the channel has history. It returns when the
@@ -72,11 +126,11 @@ func (n *Node) publish(ctx context.Context, d *declaration, channel string, data
 	case d.options.Payload == PayloadText && !utf8.Valid(data):
 		return Position{}, fmt.Errorf("%w: not UTF-8, for channel %q", ErrBadPayload, channel)
 	}
-	store := StoreOptions{History: d.options.History}
-	if o.idempotencyKey != "" {
-		store.IdempotencyKey, store.IdempotencyTTL = o.idempotencyKey, n.config.IdempotencyTTL
+	store, err := o.store(n, channel, d.options.History)
+	if err != nil {
+		return Position{}, err
 	}
-	p := &Publication{Data: data, Info: o.info, Tags: o.tags}
+	p := &Publication{Data: data, Info: o.info, Tags: o.tags, Except: o.except}
 	size := p.size(false) + broadcastOverhead
 	var few [4]*worker
 	kept, err := n.reserve(ctx, channel, size, few[:0])

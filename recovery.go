@@ -20,6 +20,8 @@ type seam struct {
 	cache, more bool
 	// filter, if not nil, says what of a recovery is sent. What is recovered is decided without it.
 	filter *tagfilter.Filter
+	// except, if not empty, is the id of the client: what leaves it out is not sent. What is recovered is decided without it.
+	except string
 	// recover is the client's wish to get what followed since.
 	recover bool
 	since   Position
@@ -80,8 +82,8 @@ func (s seam) merge() (joined, error) {
 	} else if err := s.mergeStream(&j, buffered); err != nil {
 		return joined{}, err
 	}
-	if s.filter != nil {
-		j.publications = slices.DeleteFunc(j.publications, func(p *Publication) bool { return !s.filter.Match(p.Tags) })
+	if s.filter != nil || s.except != "" {
+		j.publications = slices.DeleteFunc(j.publications, func(p *Publication) bool { return !s.sends(p) })
 		if j.recovered && len(j.publications) == 0 {
 			j.told = position // or a client that wants little would fall behind what is kept, and hear of a gap
 		}
@@ -139,21 +141,28 @@ func (s seam) recoveredFromHistory() bool {
 	return pubs[0].Offset == s.since.Offset+1 && pubs[len(pubs)-1].Offset == s.history.Offset
 }
 
+// sends reports whether the client is to get a publication.
+func (s seam) sends(p *Publication) bool {
+	return (p.Except == "" || p.Except != s.except) && (s.filter == nil || s.filter.Match(p.Tags))
+}
+
 // mergeCache follows spec 10.6.
 func (s seam) mergeCache(j *joined, buffered []*Publication) {
 	if !s.recover {
 		return
 	}
-	newest := s.newest(buffered, nil)
+	newest := s.newest(buffered, func(*Publication) bool { return true })
 	same := s.since.Offset > 0 && s.since.Offset == j.position.Offset && s.since.Epoch == j.position.Epoch
 	switch {
 	case same:
 		j.recovered = true
 		j.told = Position{s.since.Offset, j.position.Epoch}
+	case newest != nil && newest.Offset == j.position.Offset && newest.Except != "" && newest.Except == s.except:
+		j.recovered = true // the client is who made the state
 	case newest != nil && newest.Offset == j.position.Offset:
 		j.recovered, j.publications = true, []*Publication{newest}
 		if s.filter != nil {
-			newest = s.newest(buffered, s.filter)
+			newest = s.newest(buffered, s.sends)
 		}
 		switch {
 		case newest == nil && s.more:
@@ -169,11 +178,11 @@ func (s seam) mergeCache(j *joined, buffered []*Publication) {
 	}
 }
 
-// newest returns the newest publication that passes the filter; nil passes all.
-func (s seam) newest(buffered []*Publication, filter *tagfilter.Filter) (newest *Publication) {
+// newest returns the newest publication that passes.
+func (s seam) newest(buffered []*Publication, passes func(*Publication) bool) (newest *Publication) {
 	for _, list := range [][]*Publication{s.history.Publications, buffered} {
 		for _, p := range list {
-			if (newest == nil || p.Offset > newest.Offset) && (filter == nil || filter.Match(p.Tags)) {
+			if (newest == nil || p.Offset > newest.Offset) && passes(p) {
 				newest = p
 			}
 		}

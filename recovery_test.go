@@ -183,6 +183,28 @@ func requireFilters(t *testing.T, s seam, j joined) {
 	require.Less(t, got.told.Offset, newest.Offset)
 }
 
+// requireExceptions fails the test unless a client that is left out changes nothing of a decision but what is sent.
+func requireExceptions(t *testing.T, s seam, j joined) {
+	t.Helper()
+	s.except = "me"
+	got, err := s.merge()
+	require.NoError(t, err)
+	require.Equal(t, j.position, got.position)
+	require.Equal(t, j.recovered, got.recovered)
+	var sent []*Publication
+	for _, p := range j.publications {
+		if p.Except == "" {
+			sent = append(sent, p)
+		}
+	}
+	told := j.told
+	if j.recovered && len(sent) == 0 {
+		told = j.position
+	}
+	require.Equal(t, told, got.told)
+	require.Equal(t, sent, append([]*Publication(nil), got.publications...))
+}
+
 // FuzzSeam_Merge: whatever comes, a recovered list is gapless from what the client has to where the subscription stands.
 func FuzzSeam_Merge(f *testing.F) {
 	f.Add(uint8(3), uint8(4), uint8(6), uint8(2), []byte{5, 6, 7}, true, false)
@@ -205,6 +227,8 @@ func FuzzSeam_Merge(f *testing.F) {
 			for _, p := range list {
 				if p.Offset%2 == 0 {
 					p.Tags = map[string]string{"even": ""}
+				} else {
+					p.Except = "me"
 				}
 			}
 		}
@@ -215,6 +239,7 @@ func FuzzSeam_Merge(f *testing.F) {
 		}
 		require.GreaterOrEqual(t, j.position.Offset, h.Offset)
 		requireFilters(t, s, j)
+		requireExceptions(t, s, j)
 		if !j.recovered {
 			require.Empty(t, j.publications)
 			require.Equal(t, j.position, j.told)

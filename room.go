@@ -148,7 +148,7 @@ func (r *room) publication(p *Publication) {
 	r.mu.Lock()
 	var inline []*audience
 	switch {
-	case r.repairing:
+	case r.repairing && p.Offset > 0: // what has no place in the stream need not wait for it
 		r.hold(p)
 	case r.lagging || r.full():
 		r.miss(p)
@@ -283,8 +283,8 @@ func (r *room) broadcast(p *Publication, inline *[]*audience) {
 		if p.Epoch != r.top.Epoch || p.Offset > r.top.Offset {
 			r.top = p.Position
 		}
+		r.deliveredAt = time.Now() // of the stream: what is not stored does not say that nothing of it was lost
 	}
-	r.deliveredAt = time.Now()
 	b := &broadcast{channel: r.channel, publication: p, size: p.size(false) + broadcastOverhead}
 	if r.editing > 0 {
 		b.edit = &edit{base: r.last, target: &content{p: p, seq: r.seq + 1}} // the number that post gives

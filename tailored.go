@@ -48,9 +48,9 @@ func (s *subscription) tailor(req *protocol.SubscribeRequest) error {
 // takesDeltas reports whether delta was negotiated.
 func (s *subscription) takesDeltas() bool { return s.special && s.tailoring.delta }
 
-// passes reports whether the client wants a publication.
+// passes reports whether the client is to get a publication.
 func (s *subscription) passes(p *Publication) bool {
-	return !s.special || s.tailoring.filter == nil || s.tailoring.filter.Match(p.Tags)
+	return !p.leavesOut(s.client) && (!s.special || s.tailoring.filter == nil || s.tailoring.filter.Match(p.Tags))
 }
 
 // lookOf says how the subscription gets a publication that comes next. Its lock is held, and its position is still the one
@@ -101,7 +101,7 @@ func (s *subscription) lookOfBatch(b *batch) look {
 // deliverTailored is [subscription.deliverBatch] for a subscription with a tailoring. It unlocks the subscription.
 func (s *subscription) deliverTailored(w *worker, b *batch) (atOnce bool) {
 	l, c := mixed, s.client
-	if s.stage == flowing && b.continues(s) {
+	if s.stage == flowing && b.continues(s) && !b.leavesOut(s) {
 		l = s.lookOfBatch(b)
 	}
 	if l == mixed || l != none && !w.claim(c, b) {
@@ -151,7 +151,7 @@ func (s *subscription) beginTailored(j *joined) {
 			w = (*editCache)(nil).step(nil, p).publication(s.declared.options.Payload, s.client.info.Encoding, inFull)
 			t.base, t.recovered = 0, nil // which of the room's it is does not matter: the next one goes in full
 		}
-		s.enqueue(s.client.encodePush(&protocol.Push{Channel: s.channel, Pub: w}))
+		s.enqueue(p, s.client.encodePush(&protocol.Push{Channel: s.channel, Pub: w}))
 	}
 }
 

@@ -71,7 +71,7 @@ func Run(t *testing.T, o Options) {
 
 // sentences is the whole contract.
 func sentences() []sentence {
-	return slices.Concat(deliverySentences, idempotencySentences, historySentences, retentionSentences, lifecycleSentences)
+	return slices.Concat(deliverySentences, idempotencySentences, versionSentences, historySentences, retentionSentences, lifecycleSentences)
 }
 
 // sentence is one sentence of the contract with the test that holds it.

@@ -12,7 +12,7 @@ import (
 
 var deliverySentences = []sentence{
 	{name: "PublicationReachesAllNodes", run: publicationReachesAllNodes,
-		text: "The sink gets the publications of every channel that the node subscribes to through the returned Link: the same bytes, publisher and tags."},
+		text: "The sink gets the publications of every channel that the node subscribes to through the returned Link: the same bytes, publisher, tags and Except."},
 	{name: "OnlySubscribedChannels", run: onlySubscribedChannels,
 		text: "A sink gets nothing of channels that its node did not subscribe to."},
 	{name: "SubscribeReturnsWhenReady", run: subscribeReturnsWhenReady,
@@ -44,6 +44,8 @@ func publicationReachesAllNodes(k *kit) {
 		Data: []byte(`{"text":"hi"}`),
 		Info: &fanfare.ClientInfo{User: "u", Client: "c", ConnInfo: []byte(`{"a":1}`), ChanInfo: []byte(`{"b":2}`)},
 		Tags: map[string]string{"k": "v"},
+		// It is not the publisher's in general.
+		Except: "d",
 	}
 	for i, from := range []fanfare.Broker{a, b} {
 		p := sent
@@ -54,6 +56,7 @@ func publicationReachesAllNodes(k *kit) {
 		for _, r := range []*recorder{one, two} {
 			require.Equal(k, &want, r.got(ch, i+1)[i])
 		}
+		require.Equal(k, &want, k.read(from, ch, fanfare.HistoryQuery{Since: &fanfare.Position{Offset: uint64(i)}, Limit: 1}).Publications[0], "stored")
 	}
 	require.Len(k, one.got(ch, 2), 2, "delivered twice")
 }

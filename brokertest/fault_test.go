@@ -110,7 +110,37 @@ var faults = map[string]func() faulty{
 			o.IdempotencyKey = ""
 		}
 	}),
-	"IdempotencyKeysExpire": storing(func(o *fanfare.StoreOptions) { o.IdempotencyTTL = time.Hour }),
+	"IdempotencyKeysExpire":   storing(func(o *fanfare.StoreOptions) { o.IdempotencyTTL = time.Hour }),
+	"StaleVersionDoesNothing": storing(func(o *fanfare.StoreOptions) { o.Version = 0 }),
+	"NewestVersionWins":       storing(func(o *fanfare.StoreOptions) { o.Version = 0 }),
+	"PublicationsWithoutVersion": storing(func(o *fanfare.StoreOptions) {
+		if o.Version == 0 {
+			o.Version, o.VersionEpoch = 1, "none" // it forgets the version
+		}
+	}),
+	"VersionEpochBeginsAnew": storing(func(o *fanfare.StoreOptions) { o.VersionEpoch = "" }),
+	"VersionsArePerChannel": func() faulty {
+		return faulty{publish: func(b memory, ctx context.Context, channel string, p *fanfare.Publication, o fanfare.StoreOptions) (fanfare.Position, error) {
+			if _, err := b.Publish(ctx, "of all channels", p, o); err != nil || p.Offset == 0 {
+				return fanfare.Position{}, err
+			}
+			return b.Publish(ctx, channel, p, fanfare.StoreOptions{History: o.History})
+		}}
+	},
+	"VersionOutlivesPublications": func() faulty {
+		var lives atomic.Int32
+		return faulty{
+			remove: func(b memory, ctx context.Context, channel string) error {
+				lives.Add(1)
+				return b.RemoveHistory(ctx, channel)
+			},
+			publish: func(b memory, ctx context.Context, channel string, p *fanfare.Publication, o fanfare.StoreOptions) (fanfare.Position, error) {
+				o.VersionEpoch = fmt.Sprint(lives.Load())
+				return b.Publish(ctx, channel, p, o)
+			},
+		}
+	},
+	"VersionAndIdempotencyKey": storing(func(o *fanfare.StoreOptions) { o.IdempotencyKey = "" }),
 	"HistorySelects": reading(func(q *fanfare.HistoryQuery) {
 		if q.Since != nil {
 			q.Since = &fanfare.Position{Offset: q.Since.Offset + 1} // from a position on, rather than after it

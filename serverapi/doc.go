@@ -18,6 +18,7 @@
 //
 // Channels carry one kind of data, see [fanfare.Payload]. A field data is JSON for channels of JSON, and a JSON string with the text
 // for channels of text; b64data is the bytes themselves, and must be of the channel's kind too. Publications of binary channels
-// come out of history with b64data instead of data. Deltas are the channel's choice, so the field delta is ignored, as is info of
+// come out of history with b64data instead of data. A version needs a channel with history, and no skip_history: else it is refused with
+// 107. Deltas are the channel's choice, so the field delta is ignored, as is info of
 // refresh. A refresh that says neither expired nor expire_at is refused with 107. Methods and fields of Centrifugo PRO are unknown.
 package serverapi

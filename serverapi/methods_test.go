@@ -56,6 +56,22 @@ func TestPublish(t *testing.T) {
 	}, events(t, c, 5))
 }
 
+func TestPublish_VersionAndSkipHistory(t *testing.T) {
+	k := newKit(t)
+	for _, test := range [][2]string{
+		{`{"channel":"kept:1","data":1,"version":5,"version_epoch":"a"}`, `{"result":{"offset":1,"epoch":"E"}}`},
+		{`{"channel":"kept:1","data":"stale","version":5,"version_epoch":"a"}`, `{"result":{"offset":1,"epoch":"E"}}`},
+		{`{"channel":"kept:1","data":"stale","version":4}`, `{"result":{"offset":1,"epoch":"E"}}`},
+		{`{"channel":"kept:1","data":2,"version":1,"version_epoch":"b"}`, `{"result":{"offset":2,"epoch":"E"}}`},
+		{`{"channel":"kept:1","data":3,"skip_history":true}`, done},
+		{`{"channel":"plain","data":3,"skip_history":true}`, done},
+		{`{"channel":"plain","data":3,"version":1}`, badRequest},
+	} {
+		k.expect("publish", test[0], test[1])
+	}
+	k.expect("history", `{"channel":"kept:1","limit":-1}`, `{"result":{"publications":[{"data":1,"offset":1},{"data":2,"offset":2}],"epoch":"E","offset":2}}`)
+}
+
 func TestPublish_KindsOfData(t *testing.T) {
 	k := newKit(t)
 	for _, body := range []string{`{"channel":"text","data":"<b>\n"}`, `{"channel":"text","b64data":"PGI+Cg=="}`} {

@@ -9,5 +9,11 @@ func (p *publication) options() (opts []fanfare.PublishOption) {
 	if p.IdempotencyKey != "" {
 		opts = append(opts, fanfare.WithIdempotencyKey(p.IdempotencyKey))
 	}
+	if p.SkipHistory {
+		opts = append(opts, fanfare.WithoutHistory())
+	}
+	if p.Version > 0 {
+		opts = append(opts, fanfare.WithVersion(p.Version, p.VersionEpoch))
+	}
 	return opts
 }

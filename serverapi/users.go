@@ -3,6 +3,7 @@ package serverapi
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/fanfare-go/fanfare"
@@ -98,6 +99,7 @@ func (a *api) unsubscribe(ctx context.Context, r *unsubscribeRequest) (empty, er
 type disconnectRequest struct {
 	selector
 	Whitelist  []string `json:"whitelist"`
+	GoCent     []string `json:"ClientWhitelist"` // as gocent calls it: without it all would be disconnected
 	Disconnect *struct {
 		Code   uint32 `json:"code"`
 		Reason string `json:"reason"`
@@ -106,8 +108,8 @@ type disconnectRequest struct {
 
 func (a *api) disconnect(ctx context.Context, r *disconnectRequest) (empty, error) {
 	opts := r.options()
-	if len(r.Whitelist) > 0 {
-		opts = append(opts, fanfare.ExceptClients(r.Whitelist...))
+	if spared := slices.Concat(r.Whitelist, r.GoCent); len(spared) > 0 {
+		opts = append(opts, fanfare.ExceptClients(spared...))
 	}
 	var d *fanfare.Disconnect
 	if r.Disconnect != nil && r.Disconnect.Code != 0 {
