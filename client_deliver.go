@@ -64,11 +64,12 @@ type subscription struct {
 	params           // with the channel's name
 	backlog *backlog // not nil if something came while seaming
 
-	claimed  atomic.Bool // somebody is ending it
-	joined   bool        // the channel knows that the client has come
-	present  bool        // the client was put into the channel's presence; written and constant as the above
-	settled  latch       // opened when the subscribe path is through, well or not
-	finished latch       // opened when it has been ended
+	claimed   atomic.Bool // somebody is ending it
+	joined    bool        // the channel knows that the client has come
+	present   bool        // the client was put into the channel's presence; written and constant as the above
+	announces bool        // others are told that the client comes and goes; written and constant as the above
+	settled   latch       // opened when the subscribe path is through, well or not
+	finished  latch       // opened when it has been ended
 
 	audience *audience // that it is in; room.mu guards it
 	index    int       // in audience.subs; audience.mu guards it

@@ -37,6 +37,8 @@ type opening struct {
 	seam   seam
 	joined joined
 	edits  *editCache // of what was read of the stream
+
+	present bool // the client is to be put into the channel's presence
 }
 
 // startSubscribe checks a subscribe command and starts it: subscribes to different channels overlap, because clients send
@@ -224,15 +226,10 @@ func (c *Client) open(o *opening) error {
 	}
 	s.accepted = true
 	opts := &s.declared.options
-	if o.wish.recover {
-		o.seam.except = c.id
-	}
-	if opts.Recovery == RecoveryCacheAlways && !o.wish.recover {
-		o.wish.recover, o.wish.reject = true, false // spec 10.6; the client did not ask, so there is nothing to reject
-	}
 	s.channelInfo = o.reply.Info
-	s.positioned, s.recoverable = opts.positions(o.wish)
-	s.joinLeave = opts.ForceJoinLeave || opts.JoinLeave && o.wish.joinLeave
+	if err := o.settle(); err != nil {
+		return err
+	}
 
 	s.room = n.hub.Acquire(s.channel)
 	c.mu.Lock()
@@ -246,7 +243,7 @@ func (c *Client) open(o *opening) error {
 	if err := s.room.link(ctx, n); err != nil {
 		return err
 	}
-	if opts.Presence && !c.info.Brief {
+	if o.present {
 		s.present = true
 		if err := n.presence.Add(ctx, n.id, s.channel, c.clientInfo(s.channelInfo)); err != nil {
 			return err

@@ -72,7 +72,7 @@ type DisconnectNotice struct {
 	Disconnect *Disconnect
 }
 
-// RPCRequest is a call of a method declared by [Node.RPC].
+// RPCRequest is a call of a method declared by [Node.RPC], or of any other, for [Config.RPC].
 type RPCRequest struct {
 	Client *Client
 	Method string
@@ -111,6 +111,13 @@ type SubscribeReply struct {
 	// ExpireAt is when the subscription ends unless it is refreshed; zero is never. With [ChannelOptions.SubRefresh] set
 	// the client is asked to refresh in time.
 	ExpireAt time.Time
+	// Override, if not nil, replaces options of the channel for this subscription.
+	Override *Override
+	// Since, if not nil, is the position after which the subscription begins: the client gets what was published since then, as
+	// if it had asked for it, where the subscription is recoverable. A position of the client's own counts instead. If the stream
+	// no longer holds what follows, the subscription begins at its top, and the client is told so where the protocol has room
+	// for that: in the replies to connect and subscribe.
+	Since *Position
 }
 
 // SubRefreshRequest is a client's wish to prolong a subscription.

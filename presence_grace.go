@@ -28,6 +28,7 @@ type attendance struct {
 
 	lock    chan struct{} // of one slot: held across calls of presence and broker, each of which is bounded; guards below
 	clients int
+	told    bool       // where joins and leaves are per user: others know that the user is there
 	away    *departure // held back
 }
 
@@ -84,7 +85,7 @@ func (n *Node) arrived(s *subscription) {
 	info := s.client.clientInfo(s.channelInfo)
 	s.joined = true
 	if !o.counts(info.User) {
-		if o.JoinLeave {
+		if s.announces {
 			n.publishMembership(s.channel, Membership{Joined: true, Info: info})
 		}
 		return
@@ -92,17 +93,16 @@ func (n *Node) arrived(s *subscription) {
 	u := n.attendances.hold(presenceKey{s.channel, info.User})
 	defer n.attendances.release(u)
 	u.clients++
-	first := u.clients == 1
 	if back := u.away; back != nil {
-		first = false
 		back.timer.Stop()
 		u.away = nil
 		n.removePresence(s.channel, back.info.Client)
-		if o.JoinLeave && back.announced && !o.JoinLeavePerUser {
+		if back.announced && !o.JoinLeavePerUser {
 			n.publishMembership(s.channel, Membership{Info: back.info})
 		}
 	}
-	if o.JoinLeave && (!o.JoinLeavePerUser || first) {
+	if s.announces && (!o.JoinLeavePerUser || !u.told) {
+		u.told = true
 		n.publishMembership(s.channel, Membership{Joined: true, Info: info})
 	}
 }
@@ -116,7 +116,7 @@ func (n *Node) left(s *subscription, code uint32) {
 		if s.present {
 			n.removePresence(s.channel, info.Client)
 		}
-		if s.joined && o.JoinLeave {
+		if s.joined && s.announces {
 			n.publishMembership(s.channel, Membership{Info: info})
 		}
 		return
@@ -127,7 +127,10 @@ func (n *Node) left(s *subscription, code uint32) {
 	u.clients--
 	last := u.clients == 0
 	if last && o.PresenceGrace > 0 && code == unsubscribedByDisconnect && n.Ready() == nil {
-		p := &departure{info: info, announced: o.JoinLeave}
+		p := &departure{info: info, announced: s.announces}
+		if o.JoinLeavePerUser {
+			p.announced = u.told
+		}
 		p.timer = time.AfterFunc(o.PresenceGrace, func() { n.goroutines.start(func() { n.depart(k, p) }) })
 		u.away = p
 		return
@@ -135,7 +138,8 @@ func (n *Node) left(s *subscription, code uint32) {
 	if s.present {
 		n.removePresence(s.channel, info.Client)
 	}
-	if o.JoinLeave && (!o.JoinLeavePerUser || last) {
+	if o.JoinLeavePerUser && last && u.told || !o.JoinLeavePerUser && s.announces {
+		u.told = false
 		n.publishMembership(s.channel, Membership{Info: info})
 	}
 }
@@ -152,6 +156,7 @@ func (n *Node) depart(k presenceKey, p *departure) {
 	p.timer.Stop()
 	n.removePresence(k.channel, p.info.Client)
 	if p.announced {
+		u.told = false
 		n.publishMembership(k.channel, Membership{Info: p.info})
 	}
 }
