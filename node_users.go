@@ -31,6 +31,9 @@ type controlMessage struct {
 	Reason   string          `json:"reason,omitempty"`
 	ExpireAt time.Time       `json:"expire_at,omitzero"`
 
+	// Client is the connection that was replaced: see opReplaced.
+	Client string `json:"client,omitempty"`
+
 	// For an emulated connection, instead of all the above.
 	Session string `json:"session,omitempty"`
 	Frame   []byte `json:"frame,omitempty"`
@@ -119,6 +122,10 @@ func (n *Node) control(data []byte) {
 		return
 	}
 	user := string(m.User)
+	if m.Op == opReplaced {
+		n.replaced(user, m.Client)
+		return
+	}
 	if m.Op == "disconnect" && validDisconnect(m.Code) {
 		n.disconnectUser(user, &Disconnect{Code: m.Code, Reason: m.Reason}, nil)
 		return
