@@ -170,3 +170,35 @@ type ControlBus interface {
 	// It does not wait for the receivers, and does not know whether there are any.
 	SendControl(ctx context.Context, from, to string, data []byte) error
 }
+
+// ConnectionCounter is a [Broker] that counts the connections of users on all its nodes, for [Config.MaxUserConnections].
+// With a broker without it each node counts its own. What is counted belongs to a node: it is gone when the node was
+// detached, by [Link.Close] or by a broker that found it dead. Nodes that are not attached get [ErrClosed].
+type ConnectionCounter interface {
+	// AddConnection counts a connection in, if fewer than limit of its user are counted. If not, it refuses, or, with
+	// replace, lets the connection take the place of the one that was counted first. Each is one atomic step: however many
+	// come at once, at however many nodes, limit is never exceeded. One that is counted already is admitted and stays where
+	// it is. After an error the connection may or may not be counted: whoever called removes it in the end.
+	AddConnection(ctx context.Context, c UserConnection, limit int, replace bool) (Admission, error)
+
+	// RemoveConnection ends the counting of a connection. It is not an error if it is not counted.
+	RemoveConnection(ctx context.Context, c UserConnection) error
+}
+
+// UserConnection is a connection to a [ConnectionCounter].
+type UserConnection struct {
+	// Node is the id of the node that holds the connection.
+	Node string
+	// User is whose connection it is; never empty.
+	User string
+	// Client is the id of the connection, unique among all of the broker.
+	Client string
+}
+
+// Admission is the answer of a [ConnectionCounter].
+type Admission struct {
+	// Admitted is false if the connection was refused.
+	Admitted bool
+	// Replaced is the connection whose place was taken: it is for the caller to close it. Zero if there was room.
+	Replaced UserConnection
+}

@@ -36,13 +36,15 @@ func (c MemoryBrokerConfig) withDefaults() MemoryBrokerConfig {
 // Data of publications is kept, not copied. Expired publications are let go soon after their time, also in channels
 // that nobody uses any more; a timer runs only while there are any.
 //
-// It is a [ControlBus]: data sent is shared by all receivers.
+// It is a [ControlBus]: data sent is shared by all receivers. It is a [ConnectionCounter].
 type MemoryBroker struct {
 	seed   maphash.Seed
 	shards [memoryShards]memoryShard
 	idle   memoryIdle
 	sweep  memorySweeper
 	close  sync.Once
+
+	connections memoryConnections
 
 	// Lock order: memoryChannel.mu before every other lock of the broker. The others are held only for a moment, none
 	// within another.
@@ -89,6 +91,7 @@ func (b *MemoryBroker) Attach(node string, sink Sink) (Link, error) {
 		return nil, fmt.Errorf("fanfare: attach: node %q is attached already", node)
 	}
 	b.nodes[node] = l
+	b.connections.attach(node)
 	return l, nil
 }
 

@@ -221,6 +221,7 @@ func (l *memoryLink) Close() error {
 		l.control.Unlock()
 
 		l.broker.mu.Lock()
+		l.broker.connections.detach(l.node) // before the id is free again
 		delete(l.broker.nodes, l.node)
 		l.broker.mu.Unlock()
 	})

@@ -63,7 +63,9 @@ type Client struct {
 	cutOffs  map[string]cutOff // recent losses of position, by channel
 	clock    clientClock
 
-	_ [48]byte // up to a multiple of 64, as in subscription
+	meter *meter // of rates, nil until something counts; the runner owns it
+
+	_ [40]byte // up to a multiple of 64, as in subscription
 }
 
 // person is what is kept of an [Identity].
@@ -272,10 +274,13 @@ func (c *Client) close(d *Disconnect) {
 // tearDown takes the client out of everything, says goodbye to the peer, and tells the app.
 func (c *Client) tearDown(d *Disconnect, gone bool) {
 	c.logEnd(d)
+	var goodbye sync.WaitGroup
+	if tell := c.countOut(); tell != nil {
+		goodbye.Go(tell) // first of all: the user may be back already
+	}
 	if !gone && !d.discards() {
 		c.awaitDelivered()
 	}
-	var goodbye sync.WaitGroup
 	goodbye.Go(func() { c.sayGoodbye(d, gone) })
 
 	for _, s := range c.subscriptions() {

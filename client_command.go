@@ -135,6 +135,10 @@ func (c *Client) dispatch(q queuedCommand) {
 		c.fail("unknown", began, cmd.ID, DisconnectBadRequest)
 		return
 	}
+	if err := c.checkRates(cmd, began); err != nil {
+		c.fail(methodOf(cmd), began, cmd.ID, err)
+		return
+	}
 	switch {
 	case cmd.Connect != nil:
 		c.connect(cmd.ID, cmd.Connect, began)

@@ -26,6 +26,9 @@ func (c *Client) connect(id uint32, req *protocol.ConnectRequest, began time.Tim
 	logouts := c.node.logoutCount()
 	identity, err := c.authenticate(req)
 	if err == nil {
+		err = c.checkConnectRate()
+	}
+	if err == nil {
 		err = c.welcome(id, req, identity, logouts)
 	}
 	if o := c.node.config.Observer; o != nil {
@@ -132,6 +135,9 @@ func (c *Client) welcome(id uint32, req *protocol.ConnectRequest, identity *Iden
 	if err == nil {
 		// From here on operations on the user find the client, and what Authenticate gave it.
 		err = c.node.addClient(c, logouts)
+	}
+	if err == nil {
+		err = c.countIn()
 	}
 	if err == nil {
 		err = c.openAll(group)

@@ -35,11 +35,19 @@ type Config struct {
 	// Broker stores and carries publications. Default: a [MemoryBroker] of the node's own.
 	Broker Broker
 
+	// CommandRate bounds the commands of one connection. One beyond it is answered 111, try again; see [Rate]. Default none, with a
+	// Burst of 2 × (MaxChannels + 32), which is what a client sends when it comes back.
+	CommandRate Rate
+
 	// Compression offers permessage-deflate on WebSockets. It costs memory and CPU per connection. Default false.
 	Compression bool
 
 	// Concurrency is how many subscribe hooks of one client may overlap. Default 8.
 	Concurrency int
+
+	// ConnectRate bounds the connects of one user on this node, after Authenticate said who it is; a poll counts as one. One
+	// beyond it is answered 111, try again. Anonymous clients are not counted. Default none, with a Burst of 30.
+	ConnectRate Rate
 
 	// ConnectTimeout is how long a connection may take to send its connect command before it is closed with 3502.
 	// Default 15 s.
@@ -112,6 +120,12 @@ type Config struct {
 	// Default 10,000.
 	MaxRunningHooks int
 
+	// MaxUserConnections bounds the connections of one user, on all nodes of a broker that is a [ConnectionCounter], or else on
+	// this node. One beyond it is refused with 3504, after which clients do not come back; see ReplaceOldest. It is not meant to
+	// be tight: tabs, devices, and for up to PingInterval + PongTimeout those that have gone without a word all count.
+	// Anonymous clients are not counted. If the broker fails, the node counts its own. Default 0, no limit.
+	MaxUserConnections int
+
 	// Message gets what clients send outside any channel. If nil, a client that sends is closed with 3508.
 	Message func(ctx context.Context, r *MessageRequest) error
 
@@ -143,11 +157,24 @@ type Config struct {
 	// Refresh prolongs connections that have an expiry. If nil, they just end with 3005.
 	Refresh func(ctx context.Context, r *RefreshRequest) (RefreshReply, error)
 
+	// ReplaceOldest closes the oldest connection of a user with 3504 when a new one is over MaxUserConnections, instead of refusing
+	// the new one. Then nobody is locked out by a connection that is dead and not yet found. Default false.
+	ReplaceOldest bool
+
 	// RPC answers the methods that no [Node.RPC] declared. If nil, they are answered with [ErrMethodNotFound].
 	RPC RPCFunc
 
 	// SlowHook is the duration from which a hook is named in a warning. Default 1 s; negative never.
 	SlowHook time.Duration
+
+	// SubscribeRate bounds the subscribes of one connection, which count as commands too: each may cost a hook, a read of
+	// history, and a join that everybody in the channel gets. One beyond it is answered 111, and the client tries again, later
+	// each time. Default 20 a second, with a Burst of 4 × (MaxChannels + 32). A negative Every is no limit.
+	SubscribeRate Rate
+
+	// UserCommandRate bounds the commands of all connections of one user on this node together. Anonymous clients are not
+	// counted. Default none, with a Burst of 16 × (MaxChannels + 32).
+	UserCommandRate Rate
 
 	// WriteTimeout bounds one write to a connection, after which it is closed with 3009. Default 1 s.
 	WriteTimeout time.Duration
@@ -194,6 +221,10 @@ func (c Config) withDefaults() Config {
 	if c.Name == "" {
 		c.Name, _ = os.Hostname() // or none
 	}
+	c.CommandRate = c.CommandRate.withDefaults(Rate{}, 2*c.maxCommands())
+	c.ConnectRate = c.ConnectRate.withDefaults(Rate{}, 30)
+	c.SubscribeRate = c.SubscribeRate.withDefaults(Rate{Every: time.Second / 20}, 4*c.maxCommands())
+	c.UserCommandRate = c.UserCommandRate.withDefaults(Rate{}, 16*c.maxCommands())
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -213,7 +244,7 @@ func (c *Config) validate() error {
 		"Concurrency": c.Concurrency, "MaxChannelLength": c.MaxChannelLength, "MaxChannels": c.MaxChannels,
 		"MaxConnecting": c.MaxConnecting, "MaxFrameSize": c.MaxFrameSize, "MaxHistoryRead": c.MaxHistoryRead, "MaxIdleStreams": c.MaxIdleStreams,
 		"MaxPublicationSize": c.MaxPublicationSize, "MaxQueueSize": c.MaxQueueSize, "MaxRecovered": c.MaxRecovered,
-		"MaxRunningHooks": c.MaxRunningHooks,
+		"MaxRunningHooks": c.MaxRunningHooks, "MaxUserConnections": c.MaxUserConnections,
 	} {
 		if v < 0 || v > maxNumber {
 			return fmt.Errorf("fanfare: Config.%s of %d must not be negative or over %d", name, v, maxNumber)
@@ -248,6 +279,13 @@ func (c *Config) validate() error {
 	}
 	if c.MaxPublicationSize > c.MaxQueueSize/2 {
 		return fmt.Errorf("fanfare: Config.MaxPublicationSize of %d must not exceed half of MaxQueueSize, %d", c.MaxPublicationSize, c.MaxQueueSize)
+	}
+	for name, r := range map[string]Rate{
+		"CommandRate": c.CommandRate, "ConnectRate": c.ConnectRate, "SubscribeRate": c.SubscribeRate, "UserCommandRate": c.UserCommandRate,
+	} {
+		if err := r.validate(); err != nil {
+			return fmt.Errorf("fanfare: Config.%s %w", name, err)
+		}
 	}
 	_, err := newOrigins(c.AllowedOrigins)
 	return err

@@ -139,3 +139,26 @@ func RecodeControl(data []byte) error {
 	}
 	return err
 }
+
+// UserRates is of how many users the node knows how many commands they sent.
+func (n *Node) UserRates() int {
+	known := 0
+	for i := range n.rates.userCommands.shards {
+		s := &n.rates.userCommands.shards[i]
+		s.mu.Lock()
+		known += len(s.young) + len(s.old)
+		s.mu.Unlock()
+	}
+	return known
+}
+
+// Connections is how many connections the broker counts, of all users.
+func (b *MemoryBroker) Connections() int {
+	b.connections.mu.Lock()
+	defer b.connections.mu.Unlock()
+	counted := 0
+	for _, c := range b.connections.users {
+		counted += len(c)
+	}
+	return counted
+}

@@ -45,6 +45,8 @@ type Node struct {
 
 	ownsBroker, ownsPresence bool
 
+	connectionCount *connectionCount // nil unless Config.MaxUserConnections
+
 	hub         *hub.Hub[*room]
 	channels    pattern.Set[*declaration]
 	hooks       hookTracker
@@ -71,6 +73,8 @@ type Node struct {
 	anonymous  person                  // whom nothing is known of
 	crowd      *crowd
 	practice   *practice // nil unless Config.Development
+	rates      *rates
+	offenders  offenders
 	draining   atomic.Bool
 
 	mu       sync.RWMutex // guards below
@@ -108,6 +112,7 @@ func New(c Config) (*Node, error) {
 		connecting: make(chan struct{}, c.MaxConnecting),
 		crowd:      newCrowd(),
 		practice:   newPractice(&c),
+		rates:      newRates(&c),
 	}
 	n.origins, _ = newOrigins(c.AllowedOrigins)
 	n.hooks.max = c.MaxRunningHooks
@@ -119,6 +124,7 @@ func New(c Config) (*Node, error) {
 	if n.presence == nil {
 		n.presence, n.ownsPresence = NewMemoryPresence(), true
 	}
+	n.connectionCount = n.newConnectionCount()
 	var err error
 	if n.link, err = n.broker.Attach(n.id, sink{n}); err != nil {
 		n.cancel()
@@ -130,6 +136,9 @@ func New(c Config) (*Node, error) {
 		n.workers = append(n.workers, w)
 		n.daemons.Go(func() { w.run(n.stop) })
 		n.agendas = append(n.agendas, newAgenda((*Client).tick))
+	}
+	if k := n.connectionCount; k != nil && k.counter != nil {
+		n.daemons.Go(n.payDebts)
 	}
 	if c.PositionCheck > 0 {
 		n.daemons.Go(n.checkPositions)

@@ -32,6 +32,9 @@ type controlMessage struct {
 	Reason   string          `json:"reason,omitempty"`
 	ExpireAt time.Time       `json:"expire_at,omitzero"`
 
+	// Client is the connection that was replaced: see opReplaced.
+	Client string `json:"client,omitempty"`
+
 	// For an emulated connection, instead of all the above.
 	Session string `json:"session,omitempty"`
 	Frame   []byte `json:"frame,omitempty"`
@@ -136,6 +139,10 @@ func (n *Node) control(data []byte) {
 		return
 	}
 	user := string(m.User)
+	if m.Op == opReplaced {
+		n.replaced(user, m.Client)
+		return
+	}
 	if m.Op == "disconnect" && validDisconnect(m.Code) {
 		n.disconnectUser(user, m.Select, &Disconnect{Code: m.Code, Reason: m.Reason}, nil)
 		return

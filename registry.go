@@ -14,6 +14,8 @@ type listing struct {
 	next, prev *Client
 	listed     bool
 	known      bool // under its user
+	counted    bool // for Config.MaxUserConnections
+	replaced   bool // and about to be closed, because another came
 }
 
 // add enters a new connection.

@@ -71,7 +71,8 @@ func Run(t *testing.T, o Options) {
 
 // sentences is the whole contract.
 func sentences() []sentence {
-	return slices.Concat(deliverySentences, idempotencySentences, versionSentences, historySentences, retentionSentences, lifecycleSentences)
+	return slices.Concat(deliverySentences, idempotencySentences, versionSentences, historySentences, retentionSentences,
+		lifecycleSentences, connectionSentences)
 }
 
 // sentence is one sentence of the contract with the test that holds it.
@@ -203,6 +204,12 @@ func (k *kit) methods(ctx context.Context, b fanfare.Broker, l fanfare.Link, cha
 	check("Unsubscribe", l.Unsubscribe(ctx, channel))
 	if bus, ok := b.(fanfare.ControlBus); ok {
 		check("SendControl", bus.SendControl(ctx, "", "", []byte(`1`)))
+	}
+	if counter, ok := b.(fanfare.ConnectionCounter); ok {
+		c := fanfare.UserConnection{Node: k.prefix + "one", User: channel, Client: "c"}
+		_, err := counter.AddConnection(ctx, c, 1, false)
+		check("AddConnection", err)
+		check("RemoveConnection", counter.RemoveConnection(ctx, c))
 	}
 }
 

@@ -250,6 +250,37 @@ var faults = map[string]func() faulty{
 			return b.SendControl(ctx, "", to, data)
 		}}
 	},
+	"ConnectionsAreLimitedOnAllNodes": func() faulty { // each node counts its own
+		return faulty{count: func(b memory, ctx context.Context, c fanfare.UserConnection, limit int, replace bool) (fanfare.Admission, error) {
+			c.User += c.Node
+			return b.AddConnection(ctx, c, limit, replace)
+		}}
+	},
+	"ConnectionsAreCountedOnce": func() faulty { // as the newest
+		return faulty{count: func(b memory, ctx context.Context, c fanfare.UserConnection, limit int, replace bool) (fanfare.Admission, error) {
+			if err := b.RemoveConnection(ctx, c); err != nil {
+				return fanfare.Admission{}, err
+			}
+			return b.AddConnection(ctx, c, limit, replace)
+		}}
+	},
+	"ConnectionsReplaceTheOldest": func() faulty { // and do not tell
+		return faulty{count: func(b memory, ctx context.Context, c fanfare.UserConnection, limit int, replace bool) (fanfare.Admission, error) {
+			a, err := b.AddConnection(ctx, c, limit, replace)
+			a.Replaced = fanfare.UserConnection{}
+			return a, err
+		}}
+	},
+	"ConnectionsGoWithTheirNode": func() faulty { return faulty{detach: func(fanfare.Link) error { return nil }} },
+	"ConnectionsThatComeAtOnce": func() faulty { // some of those that go are overlooked
+		var gone atomic.Int32
+		return faulty{discount: func(b memory, ctx context.Context, c fanfare.UserConnection) error {
+			if gone.Add(1)%100 == 0 {
+				return nil
+			}
+			return b.RemoveConnection(ctx, c)
+		}}
+	},
 	"RestartIsSurvivedOrTold": func() faulty { // offsets start over, and nobody is told
 		return faulty{
 			history: func(b memory, ctx context.Context, channel string, q fanfare.HistoryQuery) (fanfare.HistoryResult, error) {

@@ -17,6 +17,8 @@ type faulty struct {
 	history     func(b *fanfare.MemoryBroker, ctx context.Context, channel string, q fanfare.HistoryQuery) (fanfare.HistoryResult, error)
 	remove      func(b *fanfare.MemoryBroker, ctx context.Context, channel string) error
 	control     func(b *fanfare.MemoryBroker, ctx context.Context, from, to string, data []byte) error
+	count       func(b *fanfare.MemoryBroker, ctx context.Context, c fanfare.UserConnection, limit int, replace bool) (fanfare.Admission, error)
+	discount    func(b *fanfare.MemoryBroker, ctx context.Context, c fanfare.UserConnection) error
 	closing     func(b *fanfare.MemoryBroker) error
 	publication func(sink fanfare.Sink, channel string, p *fanfare.Publication)
 	membership  func(sink fanfare.Sink, channel string, m fanfare.Membership)
@@ -68,6 +70,20 @@ func (f *faulty) SendControl(ctx context.Context, from, to string, data []byte) 
 		return f.control(f.MemoryBroker, ctx, from, to, data)
 	}
 	return f.MemoryBroker.SendControl(ctx, from, to, data)
+}
+
+func (f *faulty) AddConnection(ctx context.Context, c fanfare.UserConnection, limit int, replace bool) (fanfare.Admission, error) {
+	if f.count != nil {
+		return f.count(f.MemoryBroker, ctx, c, limit, replace)
+	}
+	return f.MemoryBroker.AddConnection(ctx, c, limit, replace)
+}
+
+func (f *faulty) RemoveConnection(ctx context.Context, c fanfare.UserConnection) error {
+	if f.discount != nil {
+		return f.discount(f.MemoryBroker, ctx, c)
+	}
+	return f.MemoryBroker.RemoveConnection(ctx, c)
 }
 
 func (f *faulty) Close() error {
