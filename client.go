@@ -65,7 +65,7 @@ type Client struct {
 
 	meter *meter // of rates, nil until something counts; the runner owns it
 
-	_ [40]byte // up to a multiple of 64, as in subscription
+	_ [32]byte // up to a multiple of 64, as in subscription
 }
 
 // person is what is kept of an [Identity].
