@@ -59,7 +59,7 @@ type Config struct {
 	// millisecond per connection if that is less. Default 5 s; negative closes all at once.
 	DrainWindow time.Duration
 
-	// ExpiryGrace is how long after its expiry a connection or subscription that its client is to refresh is kept.
+	// ExpiryGrace is how long after its expiry a connection or subscription is kept that can be refreshed.
 	// Default 25 s.
 	ExpiryGrace time.Duration
 
@@ -136,8 +136,14 @@ type Config struct {
 	// Presence keeps who is in which channel. Default: a [MemoryPresence] of the node's own.
 	Presence Presence
 
-	// Refresh prolongs connections that have an expiry. If nil, they just end with 3005.
+	// Refresh prolongs connections that have an expiry. If nil, they just end with 3005. Clients that connected with a token are
+	// told to send a new one in time. Of the others, who are logged in by a cookie for instance, the node asks by itself when they
+	// expire, with an empty token, and they hear nothing of it; if the answer is no refusal but an error, again every few seconds
+	// until ExpiryGrace is over.
 	Refresh func(ctx context.Context, r *RefreshRequest) (RefreshReply, error)
+
+	// Revalidate re-checks live connections at an interval, by the headers that they came with. Default: never.
+	Revalidate Revalidate
 
 	// SlowHook is the duration from which a hook is named in a warning. Default 1 s; negative never.
 	SlowHook time.Duration
@@ -184,6 +190,7 @@ func (c Config) withDefaults() Config {
 			c.PongTimeout = c.PingInterval / 3
 		}
 	}
+	c.Revalidate.setDefaults()
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -238,6 +245,9 @@ func (c *Config) validate() error {
 	}
 	if c.MaxPublicationSize > c.MaxQueueSize/2 {
 		return fmt.Errorf("fanfare: Config.MaxPublicationSize of %d must not exceed half of MaxQueueSize, %d", c.MaxPublicationSize, c.MaxQueueSize)
+	}
+	if err := c.Revalidate.validate(); err != nil {
+		return err
 	}
 	_, err := newOrigins(c.AllowedOrigins)
 	return err

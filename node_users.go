@@ -78,7 +78,7 @@ func (n *Node) Disconnect(ctx context.Context, user string, d *Disconnect) error
 }
 
 // Refresh changes when the connections of the user expire. The zero time is never; a time in the past closes them with
-// 3005.
+// 3005. Clients that connected with a token are told.
 func (n *Node) Refresh(ctx context.Context, user string, expireAt time.Time) error {
 	err := n.refreshUser(ctx, user, expireAt)
 	return errors.Join(err, n.tellOthers(ctx, controlMessage{Op: "refresh", User: []byte(user), ExpireAt: expireAt}))
@@ -341,6 +341,9 @@ func (n *Node) refreshUser(ctx context.Context, user string, expireAt time.Time)
 			return fmt.Errorf("fanfare: refresh client %s: %w", c.id, err)
 		}
 		c.setExpiry(expireAt)
+		if !c.hasToken {
+			return nil // it could do nothing about the time that it would be told of
+		}
 		push := &protocol.Refresh{}
 		if !expireAt.IsZero() {
 			push.Expires, push.TTL = true, ttl(expireAt)

@@ -149,7 +149,7 @@ func TestConnect_Spec5_1_Outcomes(t *testing.T) {
 				return fanfare.RefreshReply{}, nil
 			}
 		})
-		r, err := fanfaretest.Dial(t, node, "").Connect()
+		r, err := fanfaretest.Dial(t, node, "", fanfaretest.WithToken("t")).Connect()
 		require.NoError(t, err)
 		require.True(t, r.Expires)
 		require.Equal(t, time.Second, r.TTL)
@@ -160,7 +160,7 @@ func TestConnect_Spec5_1_Outcomes(t *testing.T) {
 				return fanfare.RefreshReply{}, nil
 			}
 		})
-		r, err := fanfaretest.Dial(t, node, "").Connect()
+		r, err := fanfaretest.Dial(t, node, "", fanfaretest.WithToken("t")).Connect()
 		require.NoError(t, err)
 		require.Equal(t, time.Second, r.TTL)
 	})
