@@ -322,14 +322,14 @@ func TestConnect_Spec8_6_Unidirectional(t *testing.T) {
 		require.Contains(t, received(t, c), `{}`)
 		requireOpen(t, c)
 	})
-	inBubble(t, "an expiry just ends the connection, with Refresh hook too", func(t *testing.T) {
+	inBubble(t, "with a token an expiry just ends the connection, with Refresh hook too", func(t *testing.T) {
 		node := startNode(t, identify(fanfare.Identity{ExpireAt: time.Now().Add(time.Minute)}), func(c *fanfare.Config) {
 			c.Refresh = func(context.Context, *fanfare.RefreshRequest) (fanfare.RefreshReply, error) {
 				return fanfare.RefreshReply{}, nil
 			}
 		})
 		began := time.Now()
-		c := fanfaretest.Connect(t, node, "", uni)
+		c := fanfaretest.Connect(t, node, "", uni, fanfaretest.WithToken("t"))
 		require.NotContains(t, received(t, c)[0], "expires")
 		requireClosed(t, c, fanfare.DisconnectExpired)
 		require.Equal(t, time.Minute, time.Since(began))
