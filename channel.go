@@ -82,7 +82,8 @@ type ChannelOptions struct {
 	// Subscribe decides whether a client may watch the channel. Calls for different channels of one client may
 	// overlap, up to [Config.Concurrency]. If nil, and the channel is not Public, every subscription is refused.
 	Subscribe func(ctx context.Context, r *SubscribeRequest) (SubscribeReply, error)
-	// SubRefresh prolongs subscriptions that have an expiry. If nil, they just end with 2501.
+	// SubRefresh prolongs subscriptions that have an expiry. If nil, they just end with 2501. For those that were made without a
+	// token, or by the server, the node asks by itself, as it does by [Config.Refresh].
 	SubRefresh func(ctx context.Context, r *SubRefreshRequest) (SubRefreshReply, error)
 	// Unsubscribed is told once about the end of every subscription that Subscribe (or, without it, the node) accepted,
 	// never before Subscribe returned. It runs on a goroutine of its own with a fresh context.

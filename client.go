@@ -52,6 +52,7 @@ type Client struct {
 	isConnected   bool  // the connect reply was queued
 	isRefused     bool  // the connect was answered with an error
 	torn          bool  // the session's Closed was called
+	hasToken      bool  // it connected with one, and can get others
 	subscribing   int32 // subscribes that are running
 
 	mu       sync.Mutex // guards the above, and below
@@ -62,10 +63,11 @@ type Client struct {
 	subs     subscriptionSet
 	cutOffs  map[string]cutOff // recent losses of position, by channel
 	clock    clientClock
+	vigil    *vigil // nil if the client is not re-checked
 
 	meter *meter // of rates, nil until something counts; the runner owns it
 
-	_ [32]byte // up to a multiple of 64, as in subscription
+	_ [16]byte // up to a multiple of 64, as in subscription
 }
 
 // person is what is kept of an [Identity].

@@ -14,7 +14,8 @@ type clientClock struct {
 	pingAt    moment
 	pongBy    moment // a pong is awaited
 	expireAt  wall   // the connection's expiry
-	subsAt    wall   // the earliest expiry of a subscription
+	askAt     wall   // when the server asks whether it is prolonged
+	subsAt    wall   // the earliest of that of subscriptions
 	spared    bool   // the pong was awaited longer, see clientClock.paused
 }
 
@@ -51,8 +52,8 @@ func (c *Client) setClock(now time.Time) {
 		return
 	}
 	k, a := &c.clock, c.agenda()
-	next := sooner(k.connectBy, sooner(k.pingAt, k.pongBy))
-	if ends := sooner(c.endsAt(), k.subsAt); ends > 0 {
+	next := sooner(sooner(k.connectBy, c.dueCheck()), sooner(k.pingAt, k.pongBy))
+	if ends := sooner(sooner(c.endsAt(), k.askAt), k.subsAt); ends > 0 {
 		next = sooner(next, a.moment(now)+moment(max(0, ends-wallOf(now))))
 	}
 	if next > 0 {
@@ -92,14 +93,15 @@ func (c *Client) startClock(expireAt time.Time) {
 		half := c.node.config.PingInterval / 2
 		k.pingAt = c.agenda().moment(now.Add(half + rand.N(half+1)))
 	}
-	k.expireAt = wallOf(expireAt)
+	c.expireAt(wallOf(expireAt), 0)
+	c.startVigil(now)
 	c.setClock(now)
 }
 
-// endsAt is when the connection is ended for its expiry: the client needs time to refresh, if it is to. client.mu is held.
+// endsAt is when the connection is ended for its expiry: a refresh takes time. client.mu is held.
 func (c *Client) endsAt() wall {
 	at := c.clock.expireAt
-	if at > 0 && c.node.config.Refresh != nil && c.speaks() {
+	if at > 0 && c.refreshedBy() != nobody {
 		at += wall(c.node.config.ExpiryGrace)
 	}
 	return at
@@ -109,7 +111,7 @@ func (c *Client) endsAt() wall {
 func (c *Client) setExpiry(at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.clock.expireAt = wallOf(at)
+	c.expireAt(wallOf(at), 0)
 	c.setClock(time.Now())
 }
 
@@ -156,6 +158,7 @@ func (c *Client) tick() {
 		c.close(end)
 		return
 	}
+	var later []func() // without the lock
 	ping := due(k.pingAt, now)
 	if ping {
 		k.pingAt = now + moment(c.node.config.PingInterval)
@@ -163,9 +166,18 @@ func (c *Client) tick() {
 			k.pongBy = now + moment(c.node.config.PongTimeout)
 		}
 	}
-	var expired []*subscription
+	if v := c.vigil; v != nil && due(v.dueAt, now) {
+		dueAt := v.dueAt
+		v.dueAt = 0
+		later = append(later, func() { c.node.checks.add(func(p *place) { c.revalidate(p, dueAt) }) })
+	}
+	if due(k.askAt, today) {
+		expireAt := k.expireAt
+		k.askAt = 0
+		later = append(later, func() { c.node.prolongings.add(func(p *place) { c.prolong(p, expireAt) }) })
+	}
 	if due(k.subsAt, today) {
-		expired = c.expiredSubscriptions(today)
+		later = append(later, c.dueSubscriptions(today)...)
 	}
 	c.setClock(began)
 	c.mu.Unlock()
@@ -173,8 +185,8 @@ func (c *Client) tick() {
 	if ping {
 		c.push(c.pingFrame())
 	}
-	for _, s := range expired {
-		c.node.goroutines.start(func() { c.expireIfDue(s) })
+	for _, do := range later {
+		do()
 	}
 }
 
@@ -190,25 +202,30 @@ func (c *Client) pingFrame() []byte {
 	return frame
 }
 
-// expiredSubscriptions returns the subscriptions whose time is over, and sets when to look again. client.mu is held.
-func (c *Client) expiredSubscriptions(now wall) (expired []*subscription) {
+// dueSubscriptions returns what is to be done about the subscriptions whose time has come, and sets when to look again. client.mu
+// is held.
+func (c *Client) dueSubscriptions(now wall) (later []func()) {
+	n := c.node
 	c.clock.subsAt = 0
 	for s := range c.subs.all() {
-		at := s.endsAt()
-		if due(at, now) {
-			expired = append(expired, s)
-		} else {
-			c.clock.subsAt = sooner(c.clock.subsAt, at)
+		if due(s.endsAt(), now) {
+			later = append(later, func() { n.goroutines.start(func() { c.expireIfDue(s) }) })
+			continue
 		}
+		if due(s.askAt, now) {
+			expireAt := s.expireAt
+			s.askAt = 0
+			later = append(later, func() { n.prolongings.add(func(p *place) { c.prolongSubscription(p, s, expireAt) }) })
+		}
+		c.clock.subsAt = sooner(c.clock.subsAt, sooner(s.endsAt(), s.askAt))
 	}
-	return expired
+	return later
 }
 
 // setSubscriptionExpiry changes when a subscription expires; zero is never.
 func (c *Client) setSubscriptionExpiry(s *subscription, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.expireAt = wallOf(at)
-	c.clock.subsAt = sooner(c.clock.subsAt, s.endsAt())
+	s.expire(wallOf(at), 0)
 	c.setClock(time.Now())
 }

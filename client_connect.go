@@ -76,6 +76,8 @@ func (c *Client) authenticate(req *protocol.ConnectRequest) (*Identity, error) {
 	if !gone {
 		c.setIdentity(identity)
 		c.authenticated = true
+		c.hasToken = req.Token != ""
+		c.vigil = c.node.vigilOf(c, httpRequest)
 	}
 	c.mu.Unlock()
 	if gone {
@@ -263,7 +265,7 @@ func (c *Client) welcomed(id uint32, identity *Identity, group []*opening) error
 		result.Ping = uint32(max(1, (n.config.PingInterval+time.Second-1)/time.Second))
 		result.Pong = c.speaks()
 	}
-	if !identity.ExpireAt.IsZero() && n.config.Refresh != nil && c.speaks() {
+	if !identity.ExpireAt.IsZero() && c.refreshedBy() == theClient {
 		result.Expires, result.TTL = true, ttl(identity.ExpireAt)
 	}
 	for _, o := range group {

@@ -68,16 +68,16 @@ type subscription struct {
 	joined    bool        // the channel knows that the client has come
 	present   bool        // the client was put into the channel's presence; written and constant as the above
 	announces bool        // others are told that the client comes and goes; written and constant as the above
+	hasToken  bool        // the client subscribed with one, and can get others
 	settled   latch       // opened when the subscribe path is through, well or not
 	finished  latch       // opened when it has been ended
 
 	audience *audience // that it is in; room.mu guards it
 	index    int       // in audience.subs; audience.mu guards it
-	expireAt wall      // client.mu guards it
+	expireAt wall      // client.mu guards it, and the next
+	askAt    wall      // when the server asks whether it is prolonged
 
 	tailoring *tailoring // nil for most
-
-	_ [8]byte // up to a multiple of 64: or neighbours in memory, whose workers run on different cores, would share lines
 }
 
 // backlog is what came for a subscription before its reply was out.
@@ -92,7 +92,7 @@ type backlog struct {
 // endsAt is when the subscription is ended for its expiry. client.mu is held.
 func (s *subscription) endsAt() wall {
 	at := s.expireAt
-	if at > 0 && !s.server && s.declared.options.SubRefresh != nil && s.client.speaks() {
+	if at > 0 && s.refreshedBy() != nobody {
 		at += wall(s.client.node.config.ExpiryGrace)
 	}
 	return at

@@ -12,12 +12,12 @@ import (
 func (c *Client) refresh(cmd *protocol.Command) outcome {
 	fn := c.node.config.Refresh
 	c.mu.Lock()
-	expires := c.clock.expireAt > 0
+	expires, by := c.clock.expireAt > 0, c.refreshedBy()
 	c.mu.Unlock()
 	switch {
 	case cmd.Refresh.Token == "":
 		return refusal(DisconnectBadRequest)
-	case fn == nil && expires:
+	case expires && by != theClient:
 		return refusal(DisconnectBadRequest)
 	case fn == nil:
 		return refusal(ErrNotAvailable)
@@ -59,7 +59,7 @@ func (c *Client) subRefresh(cmd *protocol.Command) outcome {
 		return refusal(ErrNotAvailable)
 	case req.Token == "":
 		return refusal(ErrBadRequest)
-	case fn == nil || s.server || !expires:
+	case s.refreshedBy() != theClient || !expires:
 		return refusal(DisconnectBadRequest)
 	}
 	r := &SubRefreshRequest{params: s.params, Client: c, Channel: req.Channel, Token: req.Token}

@@ -168,6 +168,7 @@ func (c *Client) subscribe(s *subscription, id uint32, req *protocol.SubscribeRe
 	if err := s.tailor(req); err != nil {
 		return err
 	}
+	s.hasToken = req.Token != ""
 	reply, err := c.authorize(s.declared, s.params, s.channel, req)
 	if err == nil {
 		s.accepted = true
@@ -405,7 +406,7 @@ func (c *Client) subscribeResult(o *opening) *protocol.SubscribeResult {
 	}
 	if !o.reply.ExpireAt.IsZero() {
 		c.setSubscriptionExpiry(s, o.reply.ExpireAt)
-		if !s.server && s.declared.options.SubRefresh != nil && c.speaks() {
+		if s.refreshedBy() == theClient {
 			r.Expires, r.TTL = true, ttl(o.reply.ExpireAt)
 		}
 	}

@@ -149,7 +149,8 @@ func TestCluster_UserOperations(t *testing.T) {
 	setup := func(t *testing.T) (a *fanfare.Node, ann []*fanfaretest.Client, ben *fanfaretest.Client) {
 		cluster := startCluster(t)
 		a, b := cluster.start(), cluster.start()
-		ann = []*fanfaretest.Client{fanfaretest.Connect(t, a, "ann"), fanfaretest.Connect(t, b, "ann")}
+		token := fanfaretest.WithToken("t") // so that they are told of expiries
+		ann = []*fanfaretest.Client{fanfaretest.Connect(t, a, "ann", token), fanfaretest.Connect(t, b, "ann", token)}
 		return a, ann, fanfaretest.Connect(t, b, "ben")
 	}
 	inBubble(t, "Subscribe and Unsubscribe, in this order", func(t *testing.T) {

@@ -68,7 +68,7 @@ type Config struct {
 	// millisecond per connection if that is less. Default 5 s; negative closes all at once.
 	DrainWindow time.Duration
 
-	// ExpiryGrace is how long after its expiry a connection or subscription that its client is to refresh is kept.
+	// ExpiryGrace is how long after its expiry a connection or subscription is kept that can be refreshed.
 	// Default 25 s.
 	ExpiryGrace time.Duration
 
@@ -154,12 +154,18 @@ type Config struct {
 	// Presence keeps who is in which channel. Default: a [MemoryPresence] of the node's own.
 	Presence Presence
 
-	// Refresh prolongs connections that have an expiry. If nil, they just end with 3005.
+	// Refresh prolongs connections that have an expiry. If nil, they just end with 3005. Clients that connected with a token are
+	// told to send a new one in time. Of the others, who are logged in by a cookie for instance, the node asks by itself when they
+	// expire, with an empty token, and they hear nothing of it; if the answer is no refusal but an error, again every few seconds
+	// until ExpiryGrace is over.
 	Refresh func(ctx context.Context, r *RefreshRequest) (RefreshReply, error)
 
 	// ReplaceOldest closes the oldest connection of a user with 3504 when a new one is over MaxUserConnections, instead of refusing
 	// the new one. Then nobody is locked out by a connection that is dead and not yet found. Default false.
 	ReplaceOldest bool
+
+	// Revalidate re-checks live connections at an interval, by the headers that they came with. Default: never.
+	Revalidate Revalidate
 
 	// RPC answers the methods that no [Node.RPC] declared. If nil, they are answered with [ErrMethodNotFound].
 	RPC RPCFunc
@@ -225,6 +231,7 @@ func (c Config) withDefaults() Config {
 	c.ConnectRate = c.ConnectRate.withDefaults(Rate{}, 30)
 	c.SubscribeRate = c.SubscribeRate.withDefaults(Rate{Every: time.Second / 20}, 4*c.maxCommands())
 	c.UserCommandRate = c.UserCommandRate.withDefaults(Rate{}, 16*c.maxCommands())
+	c.Revalidate.setDefaults()
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -286,6 +293,9 @@ func (c *Config) validate() error {
 		if err := r.validate(); err != nil {
 			return fmt.Errorf("fanfare: Config.%s %w", name, err)
 		}
+	}
+	if err := c.Revalidate.validate(); err != nil {
+		return err
 	}
 	_, err := newOrigins(c.AllowedOrigins)
 	return err

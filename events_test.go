@@ -502,7 +502,7 @@ func TestEvents_EndWithTheLogin(t *testing.T) {
 			return id, err
 		}
 		c.Refresh = func(context.Context, *fanfare.RefreshRequest) (fanfare.RefreshReply, error) {
-			return fanfare.RefreshReply{}, nil
+			return fanfare.RefreshReply{}, fanfare.ErrExpired
 		}
 		c.ExpiryGrace = time.Hour
 	})

@@ -36,6 +36,7 @@ type hookRun struct {
 	user    string
 	started time.Time
 	warned  atomic.Bool // it was named in a warning: once is enough
+	routine bool        // called for every client again and again: no fault of this one, if it hangs
 }
 
 func (h *hookRun) attrs() []any {
@@ -142,7 +143,7 @@ type hookResult[T any] struct {
 func callHook[T any](base context.Context, c *Client, name, channel string, fn func(context.Context) (T, error), late func(T)) (T, error) {
 	var none T
 	n := c.node
-	run := &hookRun{name: name, channel: channel, client: c.id, user: c.User(), started: time.Now()}
+	run := &hookRun{name: name, channel: channel, client: c.id, user: c.User(), started: time.Now(), routine: name == hookRevalidate}
 	if ok, first := n.hooks.start(run, false); !ok {
 		if first {
 			n.log.Warn("too many hooks are running; commands are refused until some return", slog.Int("max", n.config.MaxRunningHooks))
@@ -240,7 +241,7 @@ func (c *Client) hookError(ctx context.Context, run *hookRun, err error) error {
 // for this client, and a new connection may fare better.
 func (c *Client) overrun(run *hookRun) error {
 	c.node.warnSlow(run)
-	if c.overruns.Add(1) >= 2 {
+	if !run.routine && c.overruns.Add(1) >= 2 {
 		c.close(DisconnectInternal)
 		return errAnswered
 	}
@@ -316,7 +317,9 @@ func (n *Node) warnSlow(run *hookRun) {
 	if took >= n.config.HookTimeout {
 		message = "hook timed out"
 	}
-	n.log.Warn(message, append(run.attrs(), slog.Duration("took", took))...)
+	if !run.routine || n.checks.isNews("slow "+run.name, n.config.Revalidate.Interval) {
+		n.log.Warn(message, append(run.attrs(), slog.Duration("took", took))...)
+	}
 	if o := n.config.Observer; o != nil {
 		o.HookSlow(run.name, took)
 	}

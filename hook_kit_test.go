@@ -154,7 +154,7 @@ func (a *app) victim(t *testing.T) *fanfaretest.Client {
 	t.Helper()
 	c := fanfaretest.Connect(t, a.Node, victim)
 	for _, channel := range []string{"room:1", "live"} {
-		_, err := c.Subscribe(channel)
+		_, err := c.Subscribe(channel, fanfaretest.Token("t"))
 		require.NoError(t, err)
 	}
 	return c

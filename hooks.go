@@ -38,18 +38,21 @@ type Identity struct {
 	Data []byte
 	// State is the app's own; fanfare only keeps it, for [Client.State].
 	State any
-	// ExpireAt is when the connection ends unless it is refreshed; zero is never. With [Config.Refresh] set the client
-	// is asked to refresh in time, without it the connection is simply closed with 3005.
+	// ExpireAt is when the connection ends unless it is refreshed; zero is never. With [Config.Refresh] set a client that
+	// connected with a token is asked to refresh in time, and for others the hook is asked at ExpireAt; without it the connection
+	// is simply closed with 3005.
 	ExpireAt time.Time
 	// Subscriptions are made by the server for this connection, by channel. They follow the channels' options but not
 	// their Subscribe hooks. An undeclared channel fails the connect with [ErrUnknownChannel].
 	Subscriptions map[string]SubscribeReply
 }
 
-// RefreshRequest is a client's wish to prolong its connection.
+// RefreshRequest is the question whether a connection may go on.
 type RefreshRequest struct {
 	Client *Client
-	Token  string
+	// Token is what the client sent. It is empty when the node asks by itself, because the client connected without a token: see
+	// [Client.State] for what was known of it then.
+	Token string
 }
 
 // RefreshReply says until when. The zero time is never; a time in the past closes the connection with 3005.
@@ -109,7 +112,7 @@ type SubscribeReply struct {
 	// Data is returned to the client in the reply. JSON for JSON clients, or nil.
 	Data []byte
 	// ExpireAt is when the subscription ends unless it is refreshed; zero is never. With [ChannelOptions.SubRefresh] set
-	// the client is asked to refresh in time.
+	// a client that subscribed with a token is asked to refresh in time, and for others the hook is asked at ExpireAt.
 	ExpireAt time.Time
 	// Override, if not nil, replaces options of the channel for this subscription.
 	Override *Override
@@ -120,12 +123,14 @@ type SubscribeReply struct {
 	Since *Position
 }
 
-// SubRefreshRequest is a client's wish to prolong a subscription.
+// SubRefreshRequest is the question whether a subscription may go on.
 type SubRefreshRequest struct {
 	params
 	Client  *Client
 	Channel string
-	Token   string
+	// Token is what the client sent. It is empty when the node asks by itself, because the subscription was made without a token,
+	// or by the server.
+	Token string
 }
 
 // SubRefreshReply says until when. The zero time is never; a time in the past ends the subscription with 2501.

@@ -56,6 +56,8 @@ type Node struct {
 	members     sharedReads[[]ClientInfo]  // of presence, for clients
 	histories   sharedReads[HistoryResult] // for subscriptions
 	connecting  chan struct{}              // a slot for each Authenticate hook that may run at once
+	checks      checks                     // of connections, by Config.Revalidate
+	prolongings checks                     // of connections and subscriptions that expire
 
 	surveys surveys
 
@@ -122,6 +124,8 @@ func New(c Config) (*Node, error) {
 	}
 	n.origins, _ = newOrigins(c.AllowedOrigins)
 	n.hooks.max = c.MaxRunningHooks
+	n.checks = checks{start: n.goroutines.start, log: n.log, max: maxChecks}
+	n.prolongings = checks{start: n.goroutines.start, log: n.log, max: maxChecks}
 	n.hub = hub.New(n.newRoom)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if n.broker == nil {

@@ -89,7 +89,7 @@ func (n *Node) Disconnect(ctx context.Context, user string, d *Disconnect, opts 
 }
 
 // Refresh changes when the connections of the user expire. The zero time is never; a time in the past closes them with
-// 3005.
+// 3005. Clients that connected with a token are told.
 func (n *Node) Refresh(ctx context.Context, user string, expireAt time.Time, opts ...SelectOption) error {
 	m := controlMessage{Op: "refresh", User: []byte(user), Select: selectionOf(opts), ExpireAt: expireAt}
 	err := n.refreshUser(ctx, user, m.Select, expireAt)
@@ -377,6 +377,9 @@ func (n *Node) refreshUser(ctx context.Context, user string, sel *selection, exp
 			return fmt.Errorf("fanfare: refresh client %s: %w", c.id, err)
 		}
 		c.setExpiry(expireAt)
+		if !c.hasToken {
+			return nil // it could do nothing about the time that it would be told of
+		}
 		push := &protocol.Refresh{}
 		if !expireAt.IsZero() {
 			push.Expires, push.TTL = true, ttl(expireAt)

@@ -56,21 +56,29 @@ func TestNode_Refresh(t *testing.T) {
 	}
 	inBubble(t, "the connection lasts longer, and its client is told", func(t *testing.T) {
 		began := time.Now()
-		node, c := start(t)
+		node, c := start(t, fanfaretest.WithToken("t"))
 		require.NoError(t, node.Refresh(t.Context(), "ann", time.Now().Add(10*time.Minute)))
 		require.Equal(t, []string{`{"push":{"refresh":{"expires":true,"ttl":600}}}`}, received(t, c))
 		requireClosed(t, c, fanfare.DisconnectExpired)
 		require.Equal(t, 10*time.Minute, time.Since(began))
 	})
 	inBubble(t, "a unidirectional client, which cannot refresh by itself", func(t *testing.T) {
-		node, c := start(t, fanfaretest.Unidirectional())
+		node, c := start(t, fanfaretest.Unidirectional(), fanfaretest.WithToken("t"))
 		require.NoError(t, node.Refresh(t.Context(), "ann", time.Now().Add(time.Hour)))
 		require.Equal(t, []string{`{"refresh":{"expires":true,"ttl":3600}}`}, received(t, c))
 		time.Sleep(59 * time.Minute)
 		requireOpen(t, c)
 	})
-	inBubble(t, "for ever", func(t *testing.T) {
+	inBubble(t, "a client without a token is told nothing", func(t *testing.T) {
+		began := time.Now()
 		node, c := start(t)
+		require.NoError(t, node.Refresh(t.Context(), "ann", time.Now().Add(10*time.Minute)))
+		require.Empty(t, received(t, c))
+		requireClosed(t, c, fanfare.DisconnectExpired)
+		require.Equal(t, 10*time.Minute, time.Since(began))
+	})
+	inBubble(t, "for ever", func(t *testing.T) {
+		node, c := start(t, fanfaretest.WithToken("t"))
 		require.NoError(t, node.Refresh(t.Context(), "ann", time.Time{}))
 		require.Equal(t, []string{`{"push":{"refresh":{}}}`}, received(t, c))
 		time.Sleep(24 * time.Hour)

@@ -149,7 +149,7 @@ func TestConnect_Spec5_1_Outcomes(t *testing.T) {
 				return fanfare.RefreshReply{}, nil
 			}
 		})
-		r, err := fanfaretest.Dial(t, node, "").Connect()
+		r, err := fanfaretest.Dial(t, node, "", fanfaretest.WithToken("t")).Connect()
 		require.NoError(t, err)
 		require.True(t, r.Expires)
 		require.Equal(t, time.Second, r.TTL)
@@ -160,7 +160,7 @@ func TestConnect_Spec5_1_Outcomes(t *testing.T) {
 				return fanfare.RefreshReply{}, nil
 			}
 		})
-		r, err := fanfaretest.Dial(t, node, "").Connect()
+		r, err := fanfaretest.Dial(t, node, "", fanfaretest.WithToken("t")).Connect()
 		require.NoError(t, err)
 		require.Equal(t, time.Second, r.TTL)
 	})
@@ -322,14 +322,14 @@ func TestConnect_Spec8_6_Unidirectional(t *testing.T) {
 		require.Contains(t, received(t, c), `{}`)
 		requireOpen(t, c)
 	})
-	inBubble(t, "an expiry just ends the connection, with Refresh hook too", func(t *testing.T) {
+	inBubble(t, "with a token an expiry just ends the connection, with Refresh hook too", func(t *testing.T) {
 		node := startNode(t, identify(fanfare.Identity{ExpireAt: time.Now().Add(time.Minute)}), func(c *fanfare.Config) {
 			c.Refresh = func(context.Context, *fanfare.RefreshRequest) (fanfare.RefreshReply, error) {
 				return fanfare.RefreshReply{}, nil
 			}
 		})
 		began := time.Now()
-		c := fanfaretest.Connect(t, node, "", uni)
+		c := fanfaretest.Connect(t, node, "", uni, fanfaretest.WithToken("t"))
 		require.NotContains(t, received(t, c)[0], "expires")
 		requireClosed(t, c, fanfare.DisconnectExpired)
 		require.Equal(t, time.Minute, time.Since(began))

@@ -65,7 +65,7 @@ func TestRefresh_Spec5_9_Answers(t *testing.T) {
 		"":        {closed: fanfare.DisconnectBadRequest},
 	} {
 		inBubble(t, "token "+token, func(t *testing.T) {
-			c := fanfaretest.Connect(t, refreshing(t, true), "")
+			c := fanfaretest.Connect(t, refreshing(t, true), "", fanfaretest.WithToken("t"))
 			lines := ask(t, c, `{"id":901,"refresh":{"token":"`+token+`"}}`)
 			if test.closed != nil {
 				require.Empty(t, lines)
@@ -97,7 +97,7 @@ func TestRefresh_Spec5_9_Timer(t *testing.T) {
 	} {
 		inBubble(t, name, func(t *testing.T) {
 			began := time.Now()
-			c := fanfaretest.Connect(t, refreshing(t, test.hook), "")
+			c := fanfaretest.Connect(t, refreshing(t, test.hook), "", fanfaretest.WithToken("t"))
 			if test.token != "" {
 				_, err := c.Refresh(test.token)
 				require.Equal(t, test.token == "down", err != nil)
@@ -161,7 +161,7 @@ func TestSubRefresh_Spec5_10_Answers(t *testing.T) {
 		inBubble(t, name, func(t *testing.T) {
 			c := fanfaretest.Connect(t, subRefreshing(t, test.hook), "ann")
 			for _, channel := range []string{"x", "endless"} {
-				r := requireSubscribe(t, c, channel)
+				r := requireSubscribe(t, c, channel, fanfaretest.Token("t"))
 				require.Equal(t, test.hook && channel == "x", r.Expires)
 			}
 			lines := ask(t, c, `{"id":901,"sub_refresh":{`+test.request+`}}`)
@@ -177,7 +177,7 @@ func TestSubRefresh_Spec5_10_Answers(t *testing.T) {
 	inBubble(t, "after an expired token nothing more comes, and the client may come back", func(t *testing.T) {
 		node := subRefreshing(t, true)
 		c := fanfaretest.Connect(t, node, "ann")
-		requireSubscribe(t, c, "x")
+		requireSubscribe(t, c, "x", fanfaretest.Token("t"))
 		_, err := c.SubRefresh("x", "expired")
 		require.ErrorIs(t, err, fanfare.ErrTokenExpired)
 		requirePublish(t, node, "x", `1`)
@@ -206,7 +206,7 @@ func TestSubRefresh_Spec5_10_Timer(t *testing.T) {
 		inBubble(t, name, func(t *testing.T) {
 			began := time.Now()
 			c := fanfaretest.Connect(t, subRefreshing(t, test.hook), "ann")
-			r := requireSubscribe(t, c, "x")
+			r := requireSubscribe(t, c, "x", fanfaretest.Token("t"))
 			require.Equal(t, test.hook, r.Expires)
 			if test.hook {
 				require.Equal(t, time.Minute, r.TTL)

@@ -202,16 +202,16 @@ func TestServerSide_Spec14_DuringTheSession(t *testing.T) {
 }
 
 func TestServerSide_Spec5_10_Expiry(t *testing.T) {
-	for name, subscribe := range map[string]func(t *testing.T) *fanfaretest.Client{
-		"made at connect": func(t *testing.T) *fanfaretest.Client {
-			node := subRefreshing(t, true, withSubs(map[string]fanfare.SubscribeReply{"x": {ExpireAt: time.Now().Add(time.Minute)}}))
+	for name, subscribe := range map[string]func(t *testing.T, hook bool) *fanfaretest.Client{
+		"made at connect": func(t *testing.T, hook bool) *fanfaretest.Client {
+			node := subRefreshing(t, hook, withSubs(map[string]fanfare.SubscribeReply{"x": {ExpireAt: time.Now().Add(time.Minute)}}))
 			r, err := fanfaretest.Dial(t, node, "ben").Connect()
 			require.NoError(t, err)
 			require.False(t, r.Subs["x"].Expires, "the client is not asked to refresh")
 			return fanfaretest.Connect(t, node, "ann")
 		},
-		"made later": func(t *testing.T) *fanfaretest.Client {
-			node := subRefreshing(t, true)
+		"made later": func(t *testing.T, hook bool) *fanfaretest.Client {
+			node := subRefreshing(t, hook)
 			c := fanfaretest.Connect(t, node, "ann")
 			require.NoError(t, node.Subscribe(t.Context(), "ann", "x", fanfare.SubscribeReply{ExpireAt: time.Now().Add(time.Minute)}))
 			return c
@@ -219,12 +219,12 @@ func TestServerSide_Spec5_10_Expiry(t *testing.T) {
 	} {
 		inBubble(t, "3006 in time: "+name, func(t *testing.T) {
 			began := time.Now()
-			c := subscribe(t)
+			c := subscribe(t, false)
 			requireClosed(t, c, fanfare.DisconnectSubExpired)
 			require.Equal(t, time.Minute, time.Since(began))
 		})
 		inBubble(t, "it cannot be refreshed by the client: "+name, func(t *testing.T) {
-			c := subscribe(t)
+			c := subscribe(t, true)
 			_, err := c.SubRefresh("x", "hour")
 			require.ErrorIs(t, err, fanfare.DisconnectBadRequest)
 		})

@@ -295,7 +295,7 @@ func TestClient_refresh(t *testing.T) {
 				return fanfare.RefreshReply{ExpireAt: time.Now().Add(2 * time.Hour)}, nil
 			}
 		})
-		c := fanfaretest.Dial(t, node, "ann")
+		c := fanfaretest.Dial(t, node, "ann", fanfaretest.WithToken("t"))
 		connected, err := c.Connect()
 		require.NoError(t, err)
 		require.True(t, connected.Expires)
@@ -304,7 +304,7 @@ func TestClient_refresh(t *testing.T) {
 		require.NoError(t, err)
 		require.InDelta(t, 2*time.Hour, r.TTL, float64(time.Second))
 
-		sub, err := c.Subscribe("expiring")
+		sub, err := c.Subscribe("expiring", fanfaretest.Token("t"))
 		require.NoError(t, err)
 		require.True(t, sub.Expires)
 		_, err = c.SubRefresh("expiring", "bad")
