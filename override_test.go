@@ -224,3 +224,19 @@ func TestConfig_RPC(t *testing.T) {
 		}
 	})
 }
+
+func TestCluster_OverrideAndSince(t *testing.T) {
+	inBubble(t, "they travel to the node that has the client", func(t *testing.T) {
+		cluster := startCluster(t)
+		a, b := cluster.start(), cluster.start()
+		c := fanfaretest.Connect(t, b, "ann")
+		events(c)
+		epoch := requirePublish(t, a, "x", `1`, `2`).Epoch
+		require.NoError(t, a.Subscribe(t.Context(), "ann", "x", fanfare.SubscribeReply{Since: &fanfare.Position{Offset: 1, Epoch: epoch}}))
+		require.Equal(t, []string{"x 2"}, events(c)[1:])
+		hidden := fanfare.SubscribeReply{Override: &fanfare.Override{Presence: new(false), JoinLeave: new(false)}}
+		require.NoError(t, a.Subscribe(t.Context(), "ann", "lobby", hidden))
+		require.Len(t, events(c), 1, "the push, and no join")
+		require.Empty(t, present(t, a))
+	})
+}

@@ -34,6 +34,7 @@ func New(node *fanfare.Node, c Config) (http.Handler, error) {
 // ServeHTTP serves one request: who may call, what is called, and with what.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !a.authorized(r) {
+		a.config.Logger.Debug("server API: no valid key", slog.String("remote", r.RemoteAddr))
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}

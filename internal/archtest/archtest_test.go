@@ -108,3 +108,16 @@ func TestWebSocketLibrary_IsImportedInOnePlace(t *testing.T) {
 		require.NotContains(t, p.Imports, "github.com/coder/websocket", "%s imports the WebSocket library", p.ImportPath)
 	}
 }
+
+func TestServerAPI_NeedsNothingButTheRoot(t *testing.T) {
+	t.Parallel()
+	std := make(map[string]bool)
+	for _, p := range goList(t, "std") {
+		std[p.ImportPath] = true
+	}
+	for _, p := range goList(t, module+"/serverapi") {
+		for _, path := range p.Imports {
+			require.True(t, std[path] || path == module || path == "golang.org/x/sync/errgroup", "serverapi imports %s", path)
+		}
+	}
+}
