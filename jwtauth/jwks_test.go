@@ -236,7 +236,7 @@ func TestJWKS_EndpointAway(t *testing.T) {
 		"JSON, but no set": func(p *provider) { p.set = []byte(`{}`) },
 		"a set of nothing": func(p *provider) { p.set = []byte(`{"keys":[]}`) },
 		"keys are numbers": func(p *provider) { p.set = []byte(`{"keys":[1,null,"x",{"kid":1}]}`) },
-		"more than it may": func(p *provider) { p.set = []byte(`{"keys":[],"x":"` + strings.Repeat("x", 512<<10) + `"}`) },
+		"more than it may": func(p *provider) { p.set = append(p.set[:len(p.set):len(p.set)], strings.Repeat(" ", 512<<10)...) },
 		"keys of no use": func(p *provider) {
 			p.set = []byte(`{"keys":[{"kid":"a","kty":"oct","k":"YQ"},{"kid":"a","kty":"EC","crv":"P-256","x":"AQ","y":"AQ"}]}`)
 		},
@@ -277,8 +277,12 @@ func TestJWKS_EndpointAway(t *testing.T) {
 			require.Zero(t, time.Since(began))
 			require.EqualValues(t, 2, p.requests.Load())
 			time.Sleep(time.Hour)
+			began = time.Now()
 			requireAuth(t, v, a.token(), nil)
+			require.Zero(t, time.Since(began), "waits again for an endpoint that is known to be away")
+			time.Sleep(5 * time.Second) // it is asked meanwhile
 			synctest.Wait()
+			require.EqualValues(t, 3, p.requests.Load())
 			require.NotContains(t, log.String(), "level=ERROR", "it has keys")
 			require.NotContains(t, log.String(), "hush")
 			p.change(func() { p.status, p.err, p.takes = 0, nil, 0 })
