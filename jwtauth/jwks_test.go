@@ -190,6 +190,30 @@ func TestJWKS_UnknownKeys(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		requireAuth(t, v, late.token(), nil)
 	})
+	inBubble(t, "nor is it invalid when the endpoint has gone away meanwhile", func(t *testing.T) {
+		p, a, late := &provider{}, newKey("a"), newKey("late")
+		p.publish(a.public())
+		v := remote(t, p)
+		requireAuth(t, v, late.token(), fanfare.DisconnectInvalidToken)
+		p.change(func() { p.status = 500 })
+		time.Sleep(5 * time.Second)
+		requireAuth(t, v, late.token(), fanfare.ErrInternal)
+		requireAuth(t, v, late.token(), fanfare.ErrInternal)
+	})
+	inBubble(t, "who joins a request under way is not told by its answer that a key is not there", func(t *testing.T) {
+		p, a, late := &provider{takes: time.Second}, newKey("a"), newKey("late")
+		p.publish(a.public())
+		v := remote(t, p)
+		var first sync.WaitGroup
+		first.Go(func() {
+			_, err := authenticate(t, v, a.token())
+			require.NoError(t, err)
+		})
+		time.Sleep(time.Second / 2) // the answer may be older than the key
+		requireAuth(t, v, late.token(), fanfare.ErrInternal)
+		first.Wait()
+		require.EqualValues(t, 1, p.requests.Load())
+	})
 	inBubble(t, "a key that is newer than the last answer is told to try again", func(t *testing.T) {
 		p, a, b := &provider{}, newKey("a"), newKey("b")
 		p.publish(a.public())
@@ -212,7 +236,7 @@ func TestJWKS_EndpointAway(t *testing.T) {
 		"JSON, but no set": func(p *provider) { p.set = []byte(`{}`) },
 		"a set of nothing": func(p *provider) { p.set = []byte(`{"keys":[]}`) },
 		"keys are numbers": func(p *provider) { p.set = []byte(`{"keys":[1,null,"x",{"kid":1}]}`) },
-		"more than it may": func(p *provider) { p.set = []byte(`{"keys":[],"x":"` + strings.Repeat("x", 512<<10) + `"}`) },
+		"more than it may": func(p *provider) { p.set = append(p.set[:len(p.set):len(p.set)], strings.Repeat(" ", 512<<10)...) },
 		"keys of no use": func(p *provider) {
 			p.set = []byte(`{"keys":[{"kid":"a","kty":"oct","k":"YQ"},{"kid":"a","kty":"EC","crv":"P-256","x":"AQ","y":"AQ"}]}`)
 		},
@@ -253,8 +277,12 @@ func TestJWKS_EndpointAway(t *testing.T) {
 			require.Zero(t, time.Since(began))
 			require.EqualValues(t, 2, p.requests.Load())
 			time.Sleep(time.Hour)
+			began = time.Now()
 			requireAuth(t, v, a.token(), nil)
+			require.Zero(t, time.Since(began), "waits again for an endpoint that is known to be away")
+			time.Sleep(5 * time.Second) // it is asked meanwhile
 			synctest.Wait()
+			require.EqualValues(t, 3, p.requests.Load())
 			require.NotContains(t, log.String(), "level=ERROR", "it has keys")
 			require.NotContains(t, log.String(), "hush")
 			p.change(func() { p.status, p.err, p.takes = 0, nil, 0 })
@@ -376,8 +404,12 @@ func TestJWKS_RealServer(t *testing.T) {
 		requireAuth(t, v, a.token(), fanfare.ErrInternal)
 	})
 	t.Run("a redirect to plain http on another machine", func(t *testing.T) {
-		v, _ := newServerVerifier(t, http.RedirectHandler("http://192.0.2.1/keys", http.StatusFound))
-		requireAuth(t, v, a.token(), fanfare.ErrInternal)
+		for to, want := range map[string]error{"http://keys.example.com": fanfare.ErrInternal, "https://keys.example.com": nil} {
+			p := &provider{set: set}
+			v, err := jwtauth.New(jwtauth.Config{JWKSURL: "https://login.example.com", HTTPClient: &http.Client{Transport: redirects{to, p}}})
+			require.NoError(t, err)
+			requireAuth(t, v, a.token(), want)
+		}
 	})
 	t.Run("redirects for ever", func(t *testing.T) {
 		p := &provider{}
@@ -412,6 +444,21 @@ func TestJWKS_RealServer(t *testing.T) {
 	})
 }
 
+// redirects answers for login.example.com with a redirect, and lets a provider answer for whatever else.
+type redirects struct {
+	to string
+	*provider
+}
+
+func (r redirects) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Host != "login.example.com" {
+		return r.provider.RoundTrip(req)
+	}
+	w := httptest.NewRecorder()
+	http.Redirect(w, req, r.to, http.StatusFound)
+	return w.Result(), nil
+}
+
 type panics struct{}
 
 func (panics) RoundTrip(*http.Request) (*http.Response, error) { panic("no") }
@@ -428,4 +475,15 @@ func TestJWKS_SameKid(t *testing.T) {
 	requireAuth(t, v, token(jwt.SigningMethodRS256, k.otherRSA, ann, "kid", "k"), nil)
 	requireAuth(t, v, token(jwt.SigningMethodES512, k.p521, ann, "kid", "k"), nil)
 	requireAuth(t, v, token(jwt.SigningMethodRS256, k.setRSA, ann, "kid", "k"), fanfare.DisconnectInvalidToken)
+}
+
+// TestJWKS_KeyOps: a key that says what it is for is for nothing else.
+func TestJWKS_KeyOps(t *testing.T) {
+	a := newKey("a")
+	set := string(marshalSet(jose.JSONWebKey{KeyID: "a", Key: a.Public()}, newKey("b").public()))
+	for ops, want := range map[string]error{`["verify"]`: nil, `["sign","verify"]`: nil, `[]`: nil, `["encrypt"]`: fanfare.DisconnectInvalidToken} {
+		v, err := jwtauth.New(jwtauth.Config{JWKS: []byte(strings.Replace(set, `"kid":"a"`, `"kid":"a","key_ops":`+ops, 1))})
+		require.NoError(t, err)
+		requireAuth(t, v, a.token(), want)
+	}
 }

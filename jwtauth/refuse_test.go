@@ -94,7 +94,6 @@ func TestConnect_Spec5_1_Tokens(t *testing.T) {
 		"empty parts":                {"..", fanfare.DisconnectInvalidToken},
 		"no signature":               {head + "." + payload + ".", fanfare.DisconnectInvalidToken},
 		"other payload":              {head + "." + eve + "." + signature, fanfare.DisconnectInvalidToken},
-		"signature with loose bits":  {good[:len(good)-1] + string(good[len(good)-1]^1), fanfare.DisconnectInvalidToken},
 		"padded":                     {good + "=", fanfare.DisconnectInvalidToken},
 		"claims are null":            {signed(`{"alg":"HS256"}`, `null`), fanfare.DisconnectInvalidToken},
 		"claims are a list":          {signed(`{"alg":"HS256"}`, `[]`), fanfare.DisconnectInvalidToken},
@@ -150,6 +149,17 @@ func TestConnect_Spec5_1_Tokens(t *testing.T) {
 func signed(header, payload string) string {
 	text := strings.TrimSuffix(unsigned(header, payload), ".")
 	return text + "." + base64.RawURLEncoding.EncodeToString(must(jwt.SigningMethodHS256.Sign(text, secret)))
+}
+
+// TestConnect_LooseBits: a signature has one form, though its last letter has bits that mean nothing.
+func TestConnect_LooseBits(t *testing.T) {
+	v, good, believed := newVerifier(t), hs256(claims{"sub": "ann"}), 0
+	for _, last := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" {
+		if _, err := authenticate(t, v, good[:len(good)-1]+string(last)); err == nil {
+			believed++
+		}
+	}
+	require.Equal(t, 1, believed)
 }
 
 func TestConnect_Spec15_AudienceAndIssuer(t *testing.T) {
