@@ -72,7 +72,8 @@ type Node struct {
 
 	mu       sync.RWMutex // guards below
 	methods  map[string]RPCFunc
-	clients  registry // every connection, connected or not
+	patterns map[string]*declaration // as given to Channel
+	clients  registry                // every connection, connected or not
 	logouts  logouts
 	forms    []*wireForm
 	emulated map[string]*emulated // by session
@@ -149,9 +150,23 @@ func (n *Node) Channel(pattern string, o ChannelOptions) {
 	if err != nil {
 		panic(fmt.Sprintf("fanfare: channel %q: %v", pattern, err))
 	}
-	if err := n.channels.Add(pattern, &declaration{pattern: pattern, options: o}); err != nil {
+	d := &declaration{pattern: pattern, options: o}
+	if err := n.channels.Add(pattern, d); err != nil {
 		panic(fmt.Sprintf("fanfare: channel %q: %v", pattern, err))
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.patterns == nil {
+		n.patterns = make(map[string]*declaration)
+	}
+	n.patterns[pattern] = d
+}
+
+// declarationOf returns what was declared by a pattern, or nil.
+func (n *Node) declarationOf(pattern string) *declaration {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.patterns[pattern]
 }
 
 // RPC declares a method that clients may call. It panics if the method is empty, fn is nil, or the method is declared
