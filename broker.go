@@ -11,9 +11,11 @@ import (
 // for one life of the stream: it changes when offsets start over, because the state was lost, removed or evicted. Two
 // positions can be compared only if their epochs are equal. For example, a client at {41, "a"} that comes back to a
 // stream at {43, "a"} has missed two publications; if the stream is at {43, "b"}, nobody can say what it has missed.
+//
+// In JSON it is what the SDKs take as "since", and what their "getState" returns.
 type Position struct {
-	Offset uint64
-	Epoch  string
+	Offset uint64 `json:"offset"`
+	Epoch  string `json:"epoch"`
 }
 
 // ClientInfo says who is behind a publication or a presence entry.

@@ -9,29 +9,14 @@ import (
 	"github.com/fanfare-go/fanfare/internal/cursor"
 )
 
-// Cursor returns where some channels stand now, as the transports "events" and "poll" read it from their query. An app that takes
-// it before it reads its own data loses nothing between the two: the page asks for what came after it.
-//
-// Channels whose subscribers have no positions, because they have no history or [RecoveryOff], are left out. The errors are
-// those of [Node.History]. What is stored after the cursor was taken and published before the app reads its data is in both: let
-// the page know entries by their ids, or keep the two in step by a lock.
+// Cursor returns where some channels stand now, as the transports "events" and "poll" read it from their query: see
+// [Node.Positions], and [Snapshot], which takes it at the right moment.
 func (n *Node) Cursor(ctx context.Context, channels ...string) (string, error) {
-	positions := make(map[string]Position, len(channels))
-	for _, channel := range channels {
-		d, err := n.declared(channel)
-		if err != nil {
-			return "", err
-		}
-		if !d.options.keepsHistory() || d.options.Recovery == RecoveryOff {
-			continue
-		}
-		h, err := n.History(ctx, channel, HistoryQuery{})
-		if err != nil {
-			return "", err
-		}
-		positions[channel] = h.Position
+	positions, err := n.Positions(ctx, channels...)
+	if err != nil {
+		return "", err
 	}
-	return EncodeCursor(positions), nil
+	return positions.Cursor(), nil
 }
 
 // EncodeCursor makes a cursor of positions that are known already: for a reader that comes from a client with an SDK, say.

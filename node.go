@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -180,8 +181,18 @@ func (n *Node) Channel(pattern string, o ChannelOptions) {
 		panic(fmt.Sprintf("fanfare: channel %q: %v", pattern, err))
 	}
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.declarations = append(n.declarations, d)
-	n.mu.Unlock()
+}
+
+// declarationOf returns what was declared by a pattern, or nil.
+func (n *Node) declarationOf(pattern string) *declaration {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if i := slices.IndexFunc(n.declarations, func(d *declaration) bool { return d.pattern == pattern }); i >= 0 {
+		return n.declarations[i]
+	}
+	return nil
 }
 
 // RPC declares a method that clients may call. It panics if the method is empty, fn is nil, or the method is declared

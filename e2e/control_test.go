@@ -22,6 +22,8 @@ type order struct {
 	Raw     *string           `json:"raw"`   // or one, byte by byte
 	Tags    map[string]string `json:"tags"`
 	Key     string            `json:"key"` // for idempotency
+	Except  string            `json:"except"`
+	Passing bool              `json:"passing"` // without history
 	Cursor  string            `json:"cursor"`
 	Offset  uint64            `json:"offset"`
 	Epoch   string            `json:"epoch"`
@@ -67,6 +69,8 @@ func (s *server) control(ctx context.Context, operation string, o *order) (any, 
 	case "top":
 		h, err := n.History(ctx, o.Channel, fanfare.HistoryQuery{})
 		return positionReply{h.Offset, h.Epoch}, err
+	case "snapshot":
+		return snapshot(ctx, n, o)
 	case "position": // that a cursor holds
 		positions, err := fanfare.DecodeCursor(o.Cursor, o.Channel)
 		return positionReply{positions[o.Channel].Offset, positions[o.Channel].Epoch}, err
@@ -119,6 +123,10 @@ func publish(ctx context.Context, n *fanfare.Node, o *order) (any, error) {
 	if o.Key != "" {
 		opts = append(opts, fanfare.WithIdempotencyKey(o.Key))
 	}
+	if o.Passing {
+		opts = append(opts, fanfare.WithoutHistory())
+	}
+	opts = append(opts, fanfare.WithoutClient(o.Except))
 	if o.Raw != nil {
 		o.Items = append(o.Items, json.RawMessage(*o.Raw))
 	}
@@ -130,6 +138,23 @@ func publish(ctx context.Context, n *fanfare.Node, o *order) (any, error) {
 		}
 	}
 	return positionReply{top.Offset, top.Epoch}, nil
+}
+
+// snapshot is a page's start: the state is what the channel keeps, and items are published while it is read.
+func snapshot(ctx context.Context, n *fanfare.Node, o *order) (any, error) {
+	state, positions, err := fanfare.Snapshot(ctx, n, func(ctx context.Context) ([]json.RawMessage, error) {
+		h, err := n.History(ctx, o.Channel, fanfare.HistoryQuery{Limit: -1})
+		if err != nil {
+			return nil, err
+		}
+		state := []json.RawMessage{}
+		for _, p := range h.Publications {
+			state = append(state, p.Data)
+		}
+		_, err = publish(ctx, n, o)
+		return state, err
+	}, o.Channel)
+	return map[string]any{"state": state, "positions": positions}, err
 }
 
 // stop shuts a node down and takes it away, so that its users meet a server without it.

@@ -174,7 +174,7 @@ func (c *Client) Closed(ctx context.Context) (*fanfare.Disconnect, error) {
 
 // Check returns what the server did against the protocol, or nil. Most of it has failed the test already; only here are
 // gaps between the offsets of a positioned subscription, which are faults except where the channel keeps only its
-// latest publication, and offsets that go back in subscriptions without a position.
+// latest publication or the client was left out by [fanfare.WithoutClient], and offsets that go back in subscriptions without a position.
 func (c *Client) Check() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

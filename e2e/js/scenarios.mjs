@@ -6,6 +6,7 @@ import { disconnecting } from './scenarios/disconnecting.mjs';
 import { messaging } from './scenarios/messaging.mjs';
 import { presence } from './scenarios/presence.mjs';
 import { recovering } from './scenarios/recovering.mjs';
+import { starting } from './scenarios/starting.mjs';
 import { refreshing } from './scenarios/refreshing.mjs';
 import { serverside } from './scenarios/serverside.mjs';
 import { subscribing } from './scenarios/subscribing.mjs';
@@ -27,6 +28,7 @@ export const scenarios = {
   ...presence,
   ...conversation,
   ...recovering,
+  ...starting,
   ...delta,
   ...tags,
   ...serverside,
