@@ -166,7 +166,7 @@ func (c *Client) countOut() func() {
 func (k *connectionCount) remove(n *Node, c UserConnection) {
 	ctx, cancel := context.WithTimeout(n.ctx, n.config.HookTimeout)
 	defer cancel()
-	if err := k.counter.RemoveConnection(ctx, c); err != nil {
+	if err := k.counter.RemoveConnection(ctx, c); err != nil && !errors.Is(err, ErrClosed) { // which forgets all that the node held
 		k.note(n.log, err)
 		k.owe(c)
 	}
@@ -233,10 +233,12 @@ func (k *connectionCount) paid(n *Node) bool {
 		ctx, cancel := context.WithTimeout(n.ctx, n.config.HookTimeout)
 		err := k.counter.RemoveConnection(ctx, c)
 		cancel()
-		if err != nil {
+		switch {
+		case err == nil:
+			k.note(n.log, nil)
+		case !errors.Is(err, ErrClosed):
 			return false
 		}
-		k.note(n.log, nil)
 		k.mu.Lock()
 		if len(k.owed) > 0 && k.owed[0] == c {
 			k.owed = k.owed[1:]

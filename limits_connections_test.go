@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -126,6 +128,27 @@ func TestMaxUserConnections(t *testing.T) {
 		requireRefused(t, node, "ann")
 		require.NoError(t, link.Close())
 		fanfaretest.Connect(t, node, "ann")
+	})
+	t.Run("doors without a protocol answer with a status", func(t *testing.T) {
+		node := startNode(t, identify(fanfare.Identity{User: "ann"}), func(c *fanfare.Config) {
+			c.MaxUserConnections, c.ConnectRate = 1, fanfare.Rate{Every: time.Hour, Burst: 3}
+		})
+		node.Channel("x{n}", fanfare.ChannelOptions{Public: true})
+		server := httptest.NewServer(node)
+		defer server.Close()
+		c := fanfaretest.Connect(t, node, "ann")
+		status := func(door string) int {
+			r, err := http.Get(server.URL + "/" + door + "?channel=x1")
+			require.NoError(t, err)
+			require.NoError(t, r.Body.Close())
+			return r.StatusCode
+		}
+		require.Equal(t, http.StatusTooManyRequests, status("events"))
+		require.Equal(t, http.StatusTooManyRequests, status("poll"))
+		require.Equal(t, http.StatusOK, status("events"), "over ConnectRate: an EventSource is told to come back later")
+		require.Equal(t, http.StatusServiceUnavailable, status("poll"))
+		_, err := c.RPC("nothing", nil)
+		require.ErrorIs(t, err, fanfare.ErrNotAvailable, "it goes on")
 	})
 	inBubble(t, "a connect that fails later frees its place", func(t *testing.T) {
 		broker := newCounting(t)

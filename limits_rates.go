@@ -174,7 +174,7 @@ func (r *userRates) take(user string, now time.Duration) standing {
 	s := &r.shards[maphash.String(r.seed, user)%userShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if refill := r.limit.Refill(); now >= s.turn {
+	if refill := r.limit.Refill(); s.young == nil || now >= s.turn {
 		if s.old = s.young; now >= s.turn+refill {
 			s.old = nil // nobody was here for that long
 		}

@@ -48,6 +48,7 @@ func newServer(t *testing.T, portableIO bool) *server {
 	}
 	require.NoError(t, s.start("main", s.mainConfig()))
 	require.NoError(t, s.start("fast", s.fastConfig()))
+	require.NoError(t, s.start("limited", s.limitedConfig()))
 	require.NoError(t, s.start("life", s.lifeConfig()))
 	require.NoError(t, s.start("packed", fanfare.Config{Authenticate: s.authenticate, Logger: s.logger, Compression: true, DrainWindow: -1}))
 
@@ -124,6 +125,17 @@ func (s *server) fastConfig() fanfare.Config {
 		PongTimeout:  1800 * time.Millisecond, // a busy machine answers late
 		MaxRecovered: 20,
 		DrainWindow:  -1,
+	}
+}
+
+// limitedConfig is a node that allows little.
+func (s *server) limitedConfig() fanfare.Config {
+	return fanfare.Config{
+		Authenticate:       s.authenticate,
+		CommandRate:        fanfare.Rate{Every: time.Second, Burst: 40},
+		SubscribeRate:      fanfare.Rate{Every: 50 * time.Millisecond, Burst: 6},
+		MaxUserConnections: 2,
+		DrainWindow:        -1, // without a log: what it would say is what the scenarios are about
 	}
 }
 

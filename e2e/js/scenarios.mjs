@@ -3,6 +3,7 @@ import { connecting } from './scenarios/connecting.mjs';
 import { conversation } from './scenarios/conversation.mjs';
 import { delta } from './scenarios/delta.mjs';
 import { disconnecting } from './scenarios/disconnecting.mjs';
+import { limits } from './scenarios/limits.mjs';
 import { messaging } from './scenarios/messaging.mjs';
 import { presence } from './scenarios/presence.mjs';
 import { recovering } from './scenarios/recovering.mjs';
@@ -15,6 +16,7 @@ import { tags } from './scenarios/tags.mjs';
 /** webSocketOnly are those that look into the WebSocket, or at what only it does. */
 export const webSocketOnly = new Set([
   'connect: a foreign origin is refused',
+  'limits: who goes on regardless is sent away, and comes back', // commands in requests of their own take turns
   'ping: a client hears them, under traffic and without',
   'ping: a client that does not answer is closed',
   'publish: large',
@@ -34,4 +36,5 @@ export const scenarios = {
   ...serverside,
   ...disconnecting,
   ...refreshing,
+  ...limits,
 };
