@@ -8,6 +8,7 @@ import { presence } from './scenarios/presence.mjs';
 import { recovering } from './scenarios/recovering.mjs';
 import { refreshing } from './scenarios/refreshing.mjs';
 import { serverside } from './scenarios/serverside.mjs';
+import { session } from './scenarios/session.mjs';
 import { subscribing } from './scenarios/subscribing.mjs';
 import { tags } from './scenarios/tags.mjs';
 
@@ -32,4 +33,5 @@ export const scenarios = {
   ...serverside,
   ...disconnecting,
   ...refreshing,
+  ...session,
 };
