@@ -83,7 +83,7 @@ func (s *server) sessionConfig() fanfare.Config {
 			s.diary.note(r.Client.User(), func(p *page) { p.Checks = append(p.Checks, byCookie) })
 			return s.sessions.refusal(name)
 		}},
-		Logger: s.logger, ExpiryGrace: time.Second, DrainWindow: -1,
+		Logger: s.logger, ExpiryGrace: 5 * time.Second, DrainWindow: -1, // the grace of a busy machine
 	}
 }
 
