@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -20,6 +21,11 @@ func BenchmarkIdle(b *testing.B) {
 		idle(b, fanfare.Config{Authenticate: func(_ context.Context, r *fanfare.ConnectRequest) (fanfare.Identity, error) {
 			return fanfare.Identity{User: r.ClientID[:8], Info: []byte(`{}`)}, nil
 		}})
+	})
+	b.Run("revalidated", func(b *testing.B) {
+		idle(b, fanfare.Config{Revalidate: fanfare.Revalidate{Interval: time.Hour, Check: func(context.Context, *fanfare.RevalidateRequest) error {
+			return nil
+		}}})
 	})
 }
 
@@ -39,7 +45,11 @@ func idle(b *testing.B, config fanfare.Config) {
 		before := memory()
 		counter.expect(2 * connections)
 		for i := range conns {
-			node.Handler(oneConn{&conns[i]}).ServeHTTP(nil, &http.Request{})
+			r := &http.Request{}
+			if config.Revalidate.Check != nil {
+				r.Header = http.Header{"Cookie": {fmt.Sprintf("session=%056d", i)}}
+			}
+			node.Handler(oneConn{&conns[i]}).ServeHTTP(nil, r)
 			subscribeConn(b, &conns[i], fmt.Sprint(i%100))
 		}
 		counter.wait()

@@ -90,6 +90,9 @@ func (s *server) control(ctx context.Context, operation string, o *order) (any, 
 			d = &fanfare.Disconnect{Code: o.Code, Reason: o.Reason}
 		}
 		return nil, n.Disconnect(ctx, o.User, d)
+	case "end_session":
+		s.sessions.end(o.User)
+		return nil, nil
 	case "refresh":
 		return nil, n.Refresh(ctx, o.User, after(o.TTL))
 	case "presence":

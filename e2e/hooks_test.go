@@ -171,10 +171,11 @@ func staffOnly(c *fanfare.Client) error {
 func (s *server) declare(n *fanfare.Node) {
 	history := fanfare.History{Size: 1000, TTL: time.Hour}
 	for pattern, o := range map[string]fanfare.ChannelOptions{
-		"public:{id}": {Public: true, Unsubscribed: s.unsubscribed},
-		"closed:{id}": {},
-		"hook:{id}":   {Subscribe: s.subscribeByScript, Presence: true, AllowPresence: fanfare.Anyone},
-		"token:{id}":  {Subscribe: s.subscribeByToken, SubRefresh: s.subRefresh},
+		"public:{id}":    {Public: true, Unsubscribed: s.unsubscribed},
+		"closed:{id}":    {},
+		"hook:{id}":      {Subscribe: s.subscribeByScript, Presence: true, AllowPresence: fanfare.Anyone},
+		"prolonged:{id}": {Subscribe: s.subscribeByScript, SubRefresh: s.prolong},
+		"token:{id}":     {Subscribe: s.subscribeByToken, SubRefresh: s.subRefresh},
 		"stream:{id}": {
 			Public: true, History: history, Presence: true, JoinLeave: true, Unsubscribed: s.unsubscribed,
 			AllowPublish: fanfare.Anyone, AllowHistory: fanfare.Anyone, AllowPresence: fanfare.Anyone,
@@ -242,6 +243,8 @@ type page struct {
 	SubRefreshes []string `json:"subRefreshes"`
 	Disconnects  []uint32 `json:"disconnects"`
 	Unsubscribes []uint32 `json:"unsubscribes"`
+	Connects     []bool   `json:"connects"` // of the node "session": by cookie or not
+	Checks       []bool   `json:"checks"`
 }
 
 func newDiary() *diary {

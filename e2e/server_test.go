@@ -26,6 +26,8 @@ type server struct {
 	diary   *diary
 	gate    *gate
 
+	sessions sessionTable
+
 	portableIO bool // of the nodes
 
 	mu    sync.Mutex // guards below
@@ -50,10 +52,12 @@ func newServer(t *testing.T, portableIO bool) *server {
 	require.NoError(t, s.start("fast", s.fastConfig()))
 	require.NoError(t, s.start("limited", s.limitedConfig()))
 	require.NoError(t, s.start("life", s.lifeConfig()))
+	require.NoError(t, s.start("session", s.sessionConfig()))
 	require.NoError(t, s.start("packed", fanfare.Config{Authenticate: s.authenticate, Logger: s.logger, Compression: true, DrainWindow: -1}))
 
 	mux := http.NewServeMux()
 	mux.Handle("/realtime/{node}/", s.login(http.HandlerFunc(s.serveNode)))
+	mux.HandleFunc("POST /control/login", s.serveLogin)
 	mux.HandleFunc("POST /control/{operation}", s.serveControl)
 	mux.Handle("/js/", http.StripPrefix("/js/", http.FileServer(http.Dir("js"))))
 	mux.Handle("/sdk/", http.StripPrefix("/sdk/", http.FileServer(http.Dir("node_modules/centrifuge/dist"))))

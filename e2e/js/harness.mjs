@@ -153,10 +153,10 @@ export class Scenario {
   }
 
   /** source opens a plain EventSource on channels. Events of the types in also are recorded, too. */
-  source(channels, query = {}, also = []) {
+  source(channels, query = {}, also = [], node = 'main') {
     const params = new URLSearchParams({ user: this.user, ...query });
     for (const channel of channels) params.append('channel', channel);
-    const source = new this.env.EventSource(`${this.env.base}/realtime/main/events?${params}`);
+    const source = new this.env.EventSource(`${this.env.base}/realtime/${node}/events?${params}`);
     const events = { on: (type, fn) => source.addEventListener(type, (e) => fn({ data: e.data, id: e.lastEventId })) };
     source.seen = new Watcher(events, 'source', [...sourceEvents, ...also]);
     this.cleanups.push(() => source.close());

@@ -1,6 +1,7 @@
 import { Scenario } from './harness.mjs';
 import { fallback } from './scenarios/fallback.mjs';
 import { plain } from './scenarios/plain.mjs';
+import { plainSession } from './scenarios/session.mjs';
 import { scenarios, webSocketOnly } from './scenarios.mjs';
 import { tokens } from './scenarios/tokens.mjs';
 
@@ -15,7 +16,7 @@ const limit = 45_000;
  * @param turn returns 0, 1, 2 and so on
  */
 export async function run(env, { only, report, turn }) {
-  const all = { fallback: () => fallback(env), plain: () => plain, tokens: () => tokens }[env.door]?.() ?? scenarios;
+  const all = { fallback: () => fallback(env), plain: () => ({ ...plain, ...plainSession }), tokens: () => tokens }[env.door]?.() ?? scenarios;
   const fits = (name) => env.door === 'websocket' || !webSocketOnly.has(name);
   const queue = Object.entries(all).filter(([name]) => fits(name) && new RegExp(only || '').test(name));
   await report({ planned: queue.map(([name]) => name) });

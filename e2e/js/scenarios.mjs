@@ -10,6 +10,7 @@ import { recovering } from './scenarios/recovering.mjs';
 import { starting } from './scenarios/starting.mjs';
 import { refreshing } from './scenarios/refreshing.mjs';
 import { serverside } from './scenarios/serverside.mjs';
+import { session } from './scenarios/session.mjs';
 import { subscribing } from './scenarios/subscribing.mjs';
 import { tags } from './scenarios/tags.mjs';
 
@@ -37,4 +38,5 @@ export const scenarios = {
   ...disconnecting,
   ...refreshing,
   ...limits,
+  ...session,
 };

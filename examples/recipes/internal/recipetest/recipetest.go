@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -16,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanfare-go/fanfare"
@@ -130,8 +128,7 @@ func (b *browser) requireOut() {
 	require.NoError(b.t, response.Body.Close())
 	require.Equal(b.t, http.StatusUnauthorized, response.StatusCode, "an EventSource does not come back after this")
 
-	s := b.dial()
-	require.ErrorContains(b.t, s.await(func(m message) bool { return m.Connect != nil }), "refused with 101")
+	b.dial().requireEnd(b.t)
 }
 
 // listener is a live connection.
@@ -193,81 +190,59 @@ func (s *stream) requireEnd(t *testing.T) {
 	require.Empty(t, kind+data)
 }
 
-// message is what a socket says, as far as it matters here.
-type message struct {
-	Connect, Subscribe *struct{}
-	Error              *struct{ Code int }
-	Push               *struct {
-		Pub *struct{ Data json.RawMessage }
-	}
+// push is what a stream of the protocol says, as far as it matters here.
+type push struct {
+	Connect    *struct{}
+	Pub        *struct{ Data json.RawMessage }
+	Disconnect *struct{ Code int }
 }
 
-// socket speaks the protocol of the SDKs.
-type socket struct {
-	ctx    context.Context
-	conn   *websocket.Conn
-	unread []string
-	data   string
-}
+// pushes is a unidirectional stream of the SDKs' protocol, from which clients hear the codes that SDKs go by.
+type pushes struct{ lines *bufio.Scanner }
 
-func (b *browser) dial() *socket {
+func (b *browser) dial() *pushes {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	b.t.Cleanup(cancel)
-	conn, _, err := websocket.Dial(ctx, b.url+"/realtime/websocket", &websocket.DialOptions{HTTPClient: b.client})
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, b.url+"/realtime/uni_http_stream", strings.NewReader(`{"subs":{"news":{}}}`))
 	require.NoError(b.t, err)
-	b.t.Cleanup(func() { _ = conn.CloseNow() })
-	s := &socket{ctx: ctx, conn: conn}
-	require.NoError(b.t, conn.Write(ctx, websocket.MessageText, []byte(`{"id":1,"connect":{}}`)))
-	return s
+	response, err := b.client.Do(r)
+	require.NoError(b.t, err)
+	b.t.Cleanup(func() { _ = response.Body.Close() })
+	require.Equal(b.t, http.StatusOK, response.StatusCode)
+	return &pushes{bufio.NewScanner(response.Body)}
 }
 
 func (b *browser) socket() listener {
 	b.t.Helper()
 	s := b.dial()
-	require.NoError(b.t, s.await(func(m message) bool { return m.Connect != nil }))
-	require.NoError(b.t, s.conn.Write(s.ctx, websocket.MessageText, []byte(`{"id":2,"subscribe":{"channel":"news"}}`)))
-	require.NoError(b.t, s.await(func(m message) bool { return m.Subscribe != nil }))
+	require.NotNil(b.t, s.read(b.t).Connect)
 	return s
 }
 
-// await reads until a message fits.
-func (s *socket) await(fits func(message) bool) error {
-	for {
-		for len(s.unread) > 0 {
-			var m message
-			err := json.Unmarshal([]byte(s.unread[0]), &m)
-			s.unread = s.unread[1:]
-			switch {
-			case err != nil:
-				return err
-			case m.Error != nil && m.Error.Code == 101:
-				return errors.New("refused with 101")
-			case m.Push != nil && m.Push.Pub != nil:
-				s.data = string(m.Push.Pub.Data)
-			}
-			if fits(m) {
-				return nil
-			}
-		}
-		_, frame, err := s.conn.Read(s.ctx)
-		if err != nil {
-			return err
-		}
-		s.unread = strings.Split(strings.TrimSpace(string(frame)), "\n")
+// read returns the next push that is no ping.
+func (s *pushes) read(t *testing.T) (p push) {
+	t.Helper()
+	for p == (push{}) {
+		require.True(t, s.lines.Scan(), "the stream is over: %v", s.lines.Err())
+		require.NoError(t, json.Unmarshal(s.lines.Bytes(), &p))
 	}
+	return p
 }
 
-func (s *socket) next(t *testing.T) string {
+func (s *pushes) next(t *testing.T) string {
 	t.Helper()
-	require.NoError(t, s.await(func(m message) bool { return m.Push != nil && m.Push.Pub != nil }))
-	return s.data
+	p := s.read(t)
+	require.NotNil(t, p.Pub)
+	return string(p.Pub.Data)
 }
 
 // requireEnd checks that the connection ends with a code after which SDKs do not come back.
-func (s *socket) requireEnd(t *testing.T) {
+func (s *pushes) requireEnd(t *testing.T) {
 	t.Helper()
-	code := websocket.CloseStatus(s.await(func(message) bool { return false }))
-	require.GreaterOrEqual(t, int(code), 3500)
-	require.Less(t, int(code), 4000)
+	d := s.read(t).Disconnect
+	require.NotNil(t, d)
+	require.GreaterOrEqual(t, d.Code, 3500)
+	require.Less(t, d.Code, 4000)
+	require.False(t, s.lines.Scan())
 }
