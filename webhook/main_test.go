@@ -115,7 +115,7 @@ func newHooks(t *testing.T, c webhook.Config) *webhook.Hooks {
 	t.Helper()
 	h, err := webhook.New(c)
 	require.NoError(t, err)
-	t.Cleanup(h.Close)
+	t.Cleanup(func() { require.NoError(t, h.Close()) })
 	return h
 }
 

@@ -75,11 +75,12 @@ func newTransport(concurrent int) *http.Transport {
 	return t
 }
 
-// Close closes idle connections to the app. Calls that run go on.
-func (h *Hooks) Close() {
+// Close closes idle connections to the app. Calls that run go on. It always returns nil.
+func (h *Hooks) Close() error {
 	if h.transport != nil {
 		h.transport.CloseIdleConnections()
 	}
+	return nil
 }
 
 // String hides the static headers, which hold secrets, from logs.
