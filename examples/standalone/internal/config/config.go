@@ -37,14 +37,19 @@ type Config struct {
 
 // Webhooks are the app's own endpoints.
 type Webhooks struct {
-	Connect, Refresh, Subscribe, Publish, RPC string
-	// Headers of the browser's request that are passed on.
+	Connect, Refresh, Subscribe, SubRefresh, Publish, RPC string
+	// Headers of the browser's request that are passed on, beside its cookies.
 	Headers []string
-	Timeout time.Duration // 0 is the package's default
+	// Static are headers of every call, by name.
+	Static        map[string]Secret
+	Timeout       time.Duration // 0 is the package's default
+	MaxConcurrent int           // 0 is the package's default
 }
 
 // Any reports whether there is a webhook at all.
-func (w *Webhooks) Any() bool { return w.Connect+w.Refresh+w.Subscribe+w.Publish+w.RPC != "" }
+func (w *Webhooks) Any() bool {
+	return w.Connect+w.Refresh+w.Subscribe+w.SubRefresh+w.Publish+w.RPC != ""
+}
 
 // LogLevel is the least that is logged, by its name in slog.
 type LogLevel string
@@ -58,7 +63,7 @@ const (
 )
 
 const (
-	// maxConcurrency is far beyond what helps: each is a hook of one client under way.
+	// maxConcurrency is far beyond what helps: each is a hook, or a call of the app, under way.
 	maxConcurrency = 1024
 	// maxFile bounds what is read by mistake.
 	maxFile = 4 << 20
@@ -94,13 +99,16 @@ func (c *Config) fields() map[string]setter {
 
 func (w *Webhooks) fields() map[string]setter {
 	return map[string]setter{
-		"connect":   text(&w.Connect),
-		"refresh":   text(&w.Refresh),
-		"subscribe": text(&w.Subscribe),
-		"publish":   text(&w.Publish),
-		"rpc":       text(&w.RPC),
-		"headers":   list(&w.Headers),
-		"timeout":   duration(&w.Timeout),
+		"connect":        text(&w.Connect),
+		"refresh":        text(&w.Refresh),
+		"subscribe":      text(&w.Subscribe),
+		"sub_refresh":    text(&w.SubRefresh),
+		"publish":        text(&w.Publish),
+		"rpc":            text(&w.RPC),
+		"headers":        list(&w.Headers),
+		"static_headers": secrets(&w.Static),
+		"timeout":        duration(&w.Timeout),
+		"max_concurrent": number(&w.MaxConcurrent, 1, maxConcurrency),
 	}
 }
 

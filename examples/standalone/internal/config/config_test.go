@@ -39,7 +39,8 @@ const complete = `{
 	},
 	"webhooks": {
 		"connect": "http://app/connect", "refresh": "http://app/refresh", "subscribe": "http://app/subscribe",
-		"publish": "http://app/publish", "rpc": "http://app/rpc", "headers": ["Accept-Language"], "timeout": "2s"
+		"publish": "http://app/publish", "rpc": "http://app/rpc", "headers": ["Accept-Language"], "timeout": "2s",
+		"sub_refresh": "http://app/sub_refresh", "static_headers": {"X-Live-Secret": "static-static"}, "max_concurrent": 8
 	},
 	"log_level": "debug",
 	"log_format": "json",
@@ -83,7 +84,8 @@ func TestLoad_EveryKey(t *testing.T) {
 		Pattern: "#{user}", Subscribe: config.Webhook, Publish: config.Webhook, History: config.Nobody, PresenceRead: config.Nobody,
 	}}, c.Channels, "what is left out is the webhooks' to decide")
 	require.Equal(t, config.Webhooks{Connect: "http://app/connect", Refresh: "http://app/refresh", Subscribe: "http://app/subscribe",
-		Publish: "http://app/publish", RPC: "http://app/rpc", Headers: []string{"Accept-Language"}, Timeout: 2 * time.Second}, c.Webhooks)
+		Publish: "http://app/publish", RPC: "http://app/rpc", Headers: []string{"Accept-Language"}, Timeout: 2 * time.Second,
+		SubRefresh: "http://app/sub_refresh", Static: map[string]config.Secret{"X-Live-Secret": config.NewSecret("static-static")}, MaxConcurrent: 8}, c.Webhooks)
 	require.Equal(t, config.LogLevel("debug"), c.LogLevel)
 	require.Equal(t, config.JSON, c.LogFormat)
 	require.Equal(t, 3*time.Second, c.DrainWindow)
@@ -180,6 +182,13 @@ func TestLoad_WrongValues(t *testing.T) {
 		{`{"webhooks": {"publish": "http://app/"}}`, `webhooks.publish: is never asked`},
 		{`{"webhooks": {"headers": ["X-A"]}}`, `webhooks.headers: is for webhooks, and there is none`},
 		{`{"webhooks": {"timeout": "1s"}}`, `webhooks.timeout: is for webhooks, and there is none`},
+		{`{"webhooks": {"rpc": "http://app/", "timeout": "4s"}}`, `webhooks.timeout: must be less than 4s, after which clients give up`},
+		{`{"webhooks": {"sub_refresh": "http://app/"}}`, `webhooks.sub_refresh: needs webhooks.subscribe`},
+		{`{"webhooks": {"max_concurrent": 1}}`, `webhooks.max_concurrent: is for webhooks, and there is none`},
+		{`{"webhooks": {"rpc": "http://app/", "static_headers": []}}`, `webhooks.static_headers: must be an object, is a list`},
+		{`{"webhooks": {"rpc": "http://app/", "static_headers": {"X-A": 1}}}`, `webhooks.static_headers.X-A: must be a string, is a number`},
+		{`{"webhooks": {"rpc": "http://app/", "static_headers": {"X A": "a"}}}`, `webhooks.static_headers["X A"]: must be the name of a header`},
+		{`{"webhooks": {"rpc": "http://app/", "static_headers": {"X-A": "a\n"}}}`, `webhooks.static_headers.X-A: must not hold control`},
 		{`{"webhooks": {"rpc": "http://app/", "headers": ["X A"]}}`, `webhooks.headers[0]: must be the name of a header`},
 	} {
 		_, _, err := load(t, tt.file)
@@ -248,12 +257,14 @@ func TestLoad_WrongVariables(t *testing.T) {
 func TestSecrets_NeverShow(t *testing.T) {
 	t.Parallel()
 	const value = "s3cr3t-s3cr3t-s3cr3t"
-	c, warnings, err := load(t, fmt.Sprintf(`{"token_hmac_secret": %q, "api_key": %q}`, value, value))
+	c, warnings, err := load(t, fmt.Sprintf(`{"token_hmac_secret": %q, "api_key": %q,
+		"webhooks": {"rpc": "http://app/", "static_headers": {"X-Live": %q}}}`, value, value, value))
 	require.NoError(t, err)
 	var out bytes.Buffer
 	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
 		slog.New(h).Info("configuration", "config", c, "secret", c.APIKey, "channels", c.Channels, "warnings", warnings)
 	}
+	slog.New(slog.NewTextHandler(&out, nil)).Info("webhooks", "webhooks", c.Webhooks)
 	fmt.Fprintf(&out, "%v %+v %#v %s %q %v", c, *c, *c, c.APIKey, c.TokenHMACSecret, &c.APIKey)
 	encoded, err := json.Marshal(c)
 	require.NoError(t, err)

@@ -203,6 +203,20 @@ func secret(p *Secret) setter {
 	}}
 }
 
+// secrets is an object of secrets.
+func secrets(p *map[string]Secret) setter {
+	return setter{kindJSON, func(d *decoder, v value) error {
+		*p = make(map[string]Secret)
+		return d.members(v, func(key string) string { return joinPath(v.path, key) }, func(key string, m value) {
+			var s Secret
+			if err := secret(&s).set(d, m); err != nil {
+				d.fail(m.path, err.Error())
+			}
+			(*p)[key] = s
+		})
+	}}
+}
+
 func boolean(p *bool) setter {
 	return setter{kindJSON, func(_ *decoder, v value) error { return into(p, "true or false", v) }}
 }

@@ -11,6 +11,9 @@ import (
 // prefix begins the names of environment variables: FANFARE_ and the key in capitals, with _ between the levels.
 const prefix = "FANFARE_"
 
+// FileVariable names the file, where no argument does.
+const FileVariable = prefix + "CONFIG"
+
 // variables are the settings that the environment overrides, by name. FANFARE_CHANNELS is all channels, as JSON.
 func (c *Config) variables() map[string]setter {
 	vars := make(map[string]setter)
@@ -32,7 +35,7 @@ func (c *Config) override(d *decoder, environ []string) (warnings []string) {
 	known := slices.Collect(maps.Keys(vars))
 	for _, entry := range slices.Sorted(slices.Values(environ)) {
 		name, content, ok := strings.Cut(entry, "=")
-		if !ok || content == "" || !strings.HasPrefix(name, prefix) {
+		if !ok || content == "" || !strings.HasPrefix(name, prefix) || name == FileVariable {
 			continue
 		}
 		f, ok := vars[name]

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+	"unicode"
 )
 
 // minSecret is what a secret should have in bytes; shorter ones can be guessed.
@@ -86,26 +89,47 @@ func (c *Config) checkIdentity(complain complaint) {
 
 func (c *Config) checkWebhooks(complain complaint) {
 	w := &c.Webhooks
-	for key, u := range map[string]string{"connect": w.Connect, "refresh": w.Refresh, "subscribe": w.Subscribe, "publish": w.Publish, "rpc": w.RPC} {
+	for key, u := range map[string]string{
+		"connect": w.Connect, "refresh": w.Refresh, "subscribe": w.Subscribe, "sub_refresh": w.SubRefresh, "publish": w.Publish, "rpc": w.RPC,
+	} {
 		checkURL("webhooks."+key, u, complain)
 	}
 	if w.Refresh != "" && w.Connect == "" {
 		complain("webhooks.refresh", "needs webhooks.connect, which says when a connection expires")
 	}
-	if !w.Any() {
-		if len(w.Headers) > 0 {
-			complain("webhooks.headers", "is for webhooks, and there is none")
-		}
-		if w.Timeout > 0 {
-			complain("webhooks.timeout", "is for webhooks, and there is none")
+	if w.SubRefresh != "" && w.Subscribe == "" {
+		complain("webhooks.sub_refresh", "needs webhooks.subscribe, which says when a subscription expires")
+	}
+	for key, set := range map[string]bool{
+		"headers": len(w.Headers) > 0, "static_headers": len(w.Static) > 0, "timeout": w.Timeout > 0, "max_concurrent": w.MaxConcurrent > 0,
+	} {
+		if set && !w.Any() {
+			complain("webhooks."+key, "is for webhooks, and there is none")
 		}
 	}
+	// A call that takes as long as the node waits for a hook is a hook that hangs.
+	if w.Timeout >= hookTimeout {
+		complain("webhooks.timeout", "must be less than %v, after which clients give up", hookTimeout)
+	}
 	for i, h := range w.Headers {
-		if h == "" || strings.ContainsAny(h, " :\t\r\n") {
+		if !headerName.MatchString(h) {
 			complain(fmt.Sprintf("webhooks.headers[%d]", i), `must be the name of a header, such as "Accept-Language"`)
 		}
 	}
+	for h, v := range w.Static {
+		switch {
+		case !headerName.MatchString(h):
+			complain(joinPath("webhooks.static_headers", h), `must be the name of a header, such as "X-Live-Secret"`)
+		case strings.ContainsFunc(v.value, unicode.IsControl):
+			complain(joinPath("webhooks.static_headers", h), "must not hold control characters")
+		}
+	}
 }
+
+// hookTimeout is the default of fanfare.Config.HookTimeout.
+const hookTimeout = 4 * time.Second
+
+var headerName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 
 // checkURL does not repeat the URL, which may hold a password.
 func checkURL(key, s string, complain complaint) {
