@@ -149,6 +149,7 @@ func TestLoad_WrongValues(t *testing.T) {
 		{`{"anonymous": "yes"}`, `anonymous: must be true or false, is a string`},
 		{`{"allowed_origins": "https://a"}`, `allowed_origins: must be a list of strings, is a string`},
 		{`{"allowed_origins": ["example.com"]}`, `allowed_origins[0]: must be an origin such as`},
+		{`{"allowed_origins": ["*", "https://a.*.b"]}`, `allowed_origins[1]: must be an origin such as`},
 		{`{"token_hmac_secret": ""}`, `token_hmac_secret: must not be empty; leave the key out`},
 		{`{"jwks_url": "example.com"}`, `jwks_url: must be a URL`},
 		{`{"jwks_url": "https://u:p@example.com"}`, `jwks_url: must not hold a user or password`},

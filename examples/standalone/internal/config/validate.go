@@ -64,12 +64,23 @@ func (c *Config) checkServer(complain complaint) {
 		complain("addr", `%q must be an address with a port, such as "127.0.0.1:8000" or ":8000"`, c.Addr)
 	}
 	for i, o := range c.AllowedOrigins {
-		// Config.AllowedOrigins checks the same, but does not know the key.
-		u, err := url.Parse(o)
-		if o != "*" && (err != nil || u.Scheme == "" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil) {
+		if !isOrigin(o) {
 			complain(fmt.Sprintf("allowed_origins[%d]", i), `must be an origin such as "https://example.com" or "https://*.example.com", or "*"`)
 		}
 	}
+}
+
+// isOrigin is what fanfare.Config.AllowedOrigins checks, too, which does not know the key.
+func isOrigin(s string) bool {
+	if s == "*" {
+		return true
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme == "" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
+		return false
+	}
+	host, wild := strings.CutPrefix(u.Host, "*")
+	return !strings.Contains(host, "*") && (!wild || strings.HasPrefix(host, "."))
 }
 
 func (c *Config) checkIdentity(complain complaint) {

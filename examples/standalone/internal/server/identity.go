@@ -17,14 +17,6 @@ type tokens interface {
 	SubRefresh(context.Context, *fanfare.SubRefreshRequest) (fanfare.SubRefreshReply, error)
 }
 
-// app are the hooks that the app answers, over HTTP.
-type app interface {
-	tokens
-	Publish(context.Context, *fanfare.PublishRequest) (fanfare.PublishReply, error)
-	RPC(context.Context, *fanfare.RPCRequest) ([]byte, error)
-	Close() error
-}
-
 // authenticate: a token counts if there is one and tokens are known; else the app is asked; else the client is anonymous, if it may
 // be.
 func (s *Server) authenticate(ctx context.Context, r *fanfare.ConnectRequest) (fanfare.Identity, error) {
@@ -54,7 +46,7 @@ func (s *Server) authenticate(ctx context.Context, r *fanfare.ConnectRequest) (f
 // refresh: who came by a token prolongs by a token, and for the others the app is asked.
 func (s *Server) refresh(ctx context.Context, r *fanfare.RefreshRequest) (fanfare.RefreshReply, error) {
 	switch {
-	case s.cameByApp(r.Client) && s.config.Webhooks.Refresh != "":
+	case cameByApp(r.Client) && s.config.Webhooks.Refresh != "":
 		return s.app.Refresh(ctx, r)
 	case s.tokens != nil:
 		return s.tokens.Refresh(ctx, r)

@@ -15,14 +15,5 @@ func (s *Server) useTokens() error {
 	return nil
 }
 
-func (s *Server) useWebhooks(*fanfare.Config) error {
-	if s.config.Webhooks.Any() {
-		return errors.New("webhooks: this build knows none")
-	}
-	return nil
-}
-
-func (s *Server) useMetrics(*fanfare.Config) (func(), error)                { return func() {}, nil }
-func (s *Server) useAPI()                                                   {}
-func (s *Server) remember(*fanfare.ConnectRequest, *fanfare.Identity) error { return nil }
-func (s *Server) cameByApp(*fanfare.Client) bool                            { return false }
+func (s *Server) useMetrics(*fanfare.Config) (func(), error) { return func() {}, nil }
+func (s *Server) useAPI()                                    {}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fanfare-go/fanfare"
 	"github.com/fanfare-go/fanfare/examples/standalone/internal/config"
+	"github.com/fanfare-go/fanfare/webhook"
 )
 
 // Server is a node and what is served beside it.
@@ -20,8 +21,8 @@ type Server struct {
 	config          *config.Config
 	log             *slog.Logger
 	node            *fanfare.Node
-	tokens          tokens // nil without
-	app             app    // nil without
+	tokens          tokens         // nil without
+	app             *webhook.Hooks // nil without
 	personalChannel *config.Channel
 	mux             *http.ServeMux
 	draining        atomic.Bool
@@ -141,7 +142,7 @@ func (s *Server) Close(ctx context.Context) (err error) {
 		}
 	}
 	if s.app != nil {
-		err = errors.Join(err, s.app.Close())
+		s.app.Close()
 	}
 	return err
 }
