@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 )
 
@@ -114,6 +115,9 @@ type Config struct {
 	// Message gets what clients send outside any channel. If nil, a client that sends is closed with 3508.
 	Message func(ctx context.Context, r *MessageRequest) error
 
+	// Name is what [Node.Info] calls the node, for people. Default: the name of the host.
+	Name string
+
 	// Observer sees what happens, for metrics and tracing. If nil, nothing is measured.
 	Observer Observer
 
@@ -186,6 +190,9 @@ func (c Config) withDefaults() Config {
 		if c.PingInterval > 0 && c.PongTimeout >= c.PingInterval {
 			c.PongTimeout = c.PingInterval / 3
 		}
+	}
+	if c.Name == "" {
+		c.Name, _ = os.Hostname() // or none
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

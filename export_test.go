@@ -1,7 +1,10 @@
 package fanfare
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -109,4 +112,30 @@ func (c *Client) HoldWrites() bool {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	return c.out.held
+}
+
+// RecodeControl decodes a control message and, if it is one, checks that it is the same one encoded again.
+func RecodeControl(data []byte) error {
+	m, err := decodeControl(data)
+	if err != nil {
+		return nil
+	}
+	if m.Select != nil {
+		m.Op = selectedPrefix + m.Op
+	}
+	once, err := json.Marshal(m)
+	if err != nil {
+		return nil // a time beyond the year 9999: no node sends it
+	}
+	if m, err = decodeControl(once); err != nil {
+		return err
+	}
+	if m.Select != nil {
+		m.Op = selectedPrefix + m.Op
+	}
+	twice, err := json.Marshal(m)
+	if err == nil && !bytes.Equal(once, twice) {
+		err = fmt.Errorf("%s became %s", once, twice)
+	}
+	return err
 }

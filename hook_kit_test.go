@@ -53,6 +53,9 @@ func newApp(t *testing.T, c fanfare.Config) *app {
 		a.note(ctx, n.Client.User(), "Disconnected %d", n.Disconnect.Code)
 		_ = a.run(ctx, "Disconnected", n.Client.User())
 	}
+	c.RPC = func(ctx context.Context, r *fanfare.RPCRequest) ([]byte, error) {
+		return nil, a.run(ctx, "RPC undeclared", r.Client.User())
+	}
 	a.watched = watch(t, c)
 	a.Channel("live", fanfare.ChannelOptions{Public: true})
 	a.Channel("room:{id}", a.room())
@@ -200,6 +203,7 @@ type kind struct {
 var kinds = []kind{
 	{hook: "Refresh", provoke: func(c *fanfaretest.Client) error { _, err := c.Refresh("token"); return err }},
 	{hook: "RPC do", provoke: func(c *fanfaretest.Client) error { _, err := c.RPC("do", nil); return err }},
+	{hook: "RPC undeclared", provoke: func(c *fanfaretest.Client) error { _, err := c.RPC("undeclared", nil); return err }},
 	{hook: "Subscribe", channel: "room:2", provoke: func(c *fanfaretest.Client) error { _, err := c.Subscribe("room:2"); return err }},
 	{hook: "SubRefresh", channel: "room:1", provoke: func(c *fanfaretest.Client) error { _, err := c.SubRefresh("room:1", "token"); return err }},
 	{hook: "Publish", channel: "room:1", provoke: func(c *fanfaretest.Client) error { return c.Publish("room:1", []byte(`1`)) }},

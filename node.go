@@ -36,6 +36,7 @@ const Version = "0.1.0"
 type Node struct {
 	config   Config
 	id       string
+	began    time.Time
 	log      *slog.Logger
 	origins  origins
 	broker   Broker
@@ -53,6 +54,8 @@ type Node struct {
 	members     sharedReads[[]ClientInfo]  // of presence, for clients
 	histories   sharedReads[HistoryResult] // for subscriptions
 	connecting  chan struct{}              // a slot for each Authenticate hook that may run at once
+
+	surveys surveys
 
 	operationsMu sync.Mutex                  // guards below
 	operations   map[string][]controlMessage // of other nodes, by user; an entry is there while somebody executes them
@@ -96,6 +99,7 @@ func New(c Config) (*Node, error) {
 	n := &Node{
 		config:     c,
 		id:         newID(),
+		began:      time.Now(),
 		log:        c.Logger,
 		broker:     c.Broker,
 		presence:   c.Presence,

@@ -277,6 +277,7 @@ func TestHook_EveryKindIsTested(t *testing.T) {
 		tested[k.hook] = true
 	}
 	require.True(t, tested["RPC do"])
+	tested["RPC"] = tested["RPC undeclared"]
 	for _, s := range []any{fanfare.Config{}, fanfare.ChannelOptions{}} {
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(s)) {
 			if f.Type.Kind() == reflect.Func {

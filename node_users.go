@@ -18,13 +18,14 @@ import (
 	"github.com/fanfare-go/fanfare/internal/protocol"
 )
 
-// Operations on all connections of a user act on this node before they return, and on the other nodes of the broker
-// without waiting for them. The empty user is the anonymous user, never everybody. A user without connections is no error.
+// Operations on the connections of a user, all or those selected, act on this node before they return, and on the other nodes of the
+// broker without waiting for them. The empty user is the anonymous user, never everybody. It is no error if there are no such connections.
 
 // controlMessage carries an operation to the other nodes.
 type controlMessage struct {
 	Op       string          `json:"op"`
-	User     []byte          `json:"user,omitempty"` // bytes, because ids and channels from Go need not be UTF-8
+	User     []byte          `json:"user,omitempty"`   // bytes, because ids and channels from Go need not be UTF-8
+	Select   *selection      `json:"select,omitempty"` // with an Op that says so: see selectedPrefix
 	Channel  []byte          `json:"channel,omitempty"`
 	Reply    *SubscribeReply `json:"reply,omitempty"`
 	Code     uint32          `json:"code,omitempty"`
@@ -34,6 +35,9 @@ type controlMessage struct {
 	// For an emulated connection, instead of all the above.
 	Session string `json:"session,omitempty"`
 	Frame   []byte `json:"frame,omitempty"`
+
+	// For the operations about surveys, instead of all the above.
+	Survey *surveyMessage `json:"survey,omitempty"`
 }
 
 // opReceive is the operation that forwards commands to an emulated connection.
@@ -41,9 +45,10 @@ const opReceive = "receive"
 
 // Subscribe subscribes every connection of the user to the channel. The channel's options hold, its Subscribe hook is not
 // asked. Connections that are subscribed already, or have no room for another channel, stay as they are. It waits for
-// connects that are under way, so a hook that runs during one must not call it for the user it is deciding upon. It returns
+// connects that are under way, so a hook that runs during one must not call it for the user it is deciding upon. Options select some
+// of the connections, here as in the other operations on users. It returns
 // [ErrUnknownChannel] for an undeclared channel, and an error if a subscription failed, after trying all.
-func (n *Node) Subscribe(ctx context.Context, user, channel string, r SubscribeReply) error {
+func (n *Node) Subscribe(ctx context.Context, user, channel string, r SubscribeReply, opts ...SelectOption) error {
 	if _, err := n.declared(channel); err != nil {
 		return err
 	}
@@ -52,42 +57,50 @@ func (n *Node) Subscribe(ctx context.Context, user, channel string, r SubscribeR
 			return fmt.Errorf("%w: SubscribeReply.%s is not JSON", ErrBadPayload, what)
 		}
 	}
-	err := n.subscribeUser(ctx, user, channel, r)
-	return errors.Join(err, n.tellOthers(ctx, controlMessage{Op: "subscribe", User: []byte(user), Channel: []byte(channel), Reply: &r}))
+	m := controlMessage{Op: "subscribe", User: []byte(user), Select: selectionOf(opts), Channel: []byte(channel), Reply: &r}
+	err := n.subscribeUser(ctx, user, m.Select, channel, r)
+	return errors.Join(err, n.tellOthers(ctx, m))
 }
 
 // Unsubscribe ends the subscription of every connection of the user to the channel, whoever made it, with code 2000, after
 // which clients do not come back to it. The Subscribe hook must refuse those that speak no protocol: an EventSource does.
-func (n *Node) Unsubscribe(ctx context.Context, user, channel string) error {
-	err := n.unsubscribeUser(ctx, user, channel)
-	return errors.Join(err, n.tellOthers(ctx, controlMessage{Op: "unsubscribe", User: []byte(user), Channel: []byte(channel)}))
+func (n *Node) Unsubscribe(ctx context.Context, user, channel string, opts ...SelectOption) error {
+	m := controlMessage{Op: "unsubscribe", User: []byte(user), Select: selectionOf(opts), Channel: []byte(channel)}
+	err := n.unsubscribeUser(ctx, user, m.Select, channel)
+	return errors.Join(err, n.tellOthers(ctx, m))
 }
 
 // Disconnect closes every connection of the user, also those whose connect is under way; nil is [DisconnectForce], after
 // which clients do not come back, but for those that speak no protocol: an EventSource does, until Authenticate refuses it. Called with the context of an Authenticate hook it spares the connection that the hook
 // decides upon. The code must be one that clients understand and a close frame carries: 3001 to 4999.
-func (n *Node) Disconnect(ctx context.Context, user string, d *Disconnect) error {
+func (n *Node) Disconnect(ctx context.Context, user string, d *Disconnect, opts ...SelectOption) error {
 	if d == nil {
 		d = DisconnectForce
 	}
 	if !validDisconnect(d.Code) {
 		return fmt.Errorf("fanfare: disconnect code %d is not between 3001 and 4999", d.Code)
 	}
-	n.disconnectUser(user, d, n.hookClient(ctx))
-	return n.tellOthers(ctx, controlMessage{Op: "disconnect", User: []byte(user), Code: d.Code, Reason: d.Reason})
+	m := controlMessage{Op: "disconnect", User: []byte(user), Select: selectionOf(opts), Code: d.Code, Reason: d.Reason}
+	n.disconnectUser(user, m.Select, d, n.hookClient(ctx))
+	return n.tellOthers(ctx, m)
 }
 
 // Refresh changes when the connections of the user expire. The zero time is never; a time in the past closes them with
 // 3005.
-func (n *Node) Refresh(ctx context.Context, user string, expireAt time.Time) error {
-	err := n.refreshUser(ctx, user, expireAt)
-	return errors.Join(err, n.tellOthers(ctx, controlMessage{Op: "refresh", User: []byte(user), ExpireAt: expireAt}))
+func (n *Node) Refresh(ctx context.Context, user string, expireAt time.Time, opts ...SelectOption) error {
+	m := controlMessage{Op: "refresh", User: []byte(user), Select: selectionOf(opts), ExpireAt: expireAt}
+	err := n.refreshUser(ctx, user, m.Select, expireAt)
+	return errors.Join(err, n.tellOthers(ctx, m))
 }
 
 func (n *Node) tellOthers(ctx context.Context, m controlMessage) error {
 	bus, ok := n.broker.(ControlBus)
 	if !ok {
 		return nil
+	}
+	op := m.Op
+	if m.Select != nil {
+		m.Op = selectedPrefix + op
 	}
 	data, err := json.Marshal(m)
 	if err != nil {
@@ -97,7 +110,7 @@ func (n *Node) tellOthers(ctx context.Context, m controlMessage) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.config.HookTimeout)
 	defer cancel()
 	if err := bus.SendControl(ctx, n.id, "", data); err != nil {
-		return fmt.Errorf("fanfare: %s of user %q on other nodes: %w", m.Op, m.User, err)
+		return fmt.Errorf("fanfare: %s of user %q on other nodes: %w", op, m.User, err)
 	}
 	return nil
 }
@@ -109,18 +122,22 @@ const maxOperations = 1000
 // arrival, because a later one may revoke an earlier; not here, because the sink must not block, and a subscribe asks the
 // broker. Disconnects do not block, and nothing in front of them can undo them.
 func (n *Node) control(data []byte) {
-	var m controlMessage
-	if err := json.Unmarshal(data, &m); err != nil {
+	m, err := decodeControl(data)
+	if err != nil {
 		n.log.Error("control message not understood", slog.Any("err", err))
 		return
 	}
-	if m.Op == opReceive {
+	switch m.Op {
+	case opReceive:
 		n.receiveForwarded(m.Session, m.Frame)
+		return
+	case opSurvey, opSurveyed, opGone:
+		n.surveys.control(n, &m)
 		return
 	}
 	user := string(m.User)
 	if m.Op == "disconnect" && validDisconnect(m.Code) {
-		n.disconnectUser(user, &Disconnect{Code: m.Code, Reason: m.Reason}, nil)
+		n.disconnectUser(user, m.Select, &Disconnect{Code: m.Code, Reason: m.Reason}, nil)
 		return
 	}
 	n.operationsMu.Lock()
@@ -136,6 +153,19 @@ func (n *Node) control(data []byte) {
 		n.operations = make(map[string][]controlMessage)
 	}
 	n.operations[user] = append(waiting, m)
+}
+
+// decodeControl parses a control message. An operation on selected connections comes without its prefix.
+func decodeControl(data []byte) (m controlMessage, err error) {
+	if err = json.Unmarshal(data, &m); err != nil {
+		return m, err
+	}
+	op, selected := strings.CutPrefix(m.Op, selectedPrefix)
+	if selected != (m.Select != nil) {
+		return m, fmt.Errorf("operation %q without what it is about", m.Op)
+	}
+	m.Op = op
+	return m, nil
 }
 
 // operate executes what other nodes sent for a user, until there is nothing.
@@ -163,11 +193,11 @@ func (n *Node) operate(user string) {
 func (n *Node) execute(ctx context.Context, user string, m controlMessage) error {
 	switch {
 	case m.Op == "subscribe" && m.Reply != nil:
-		return n.subscribeUser(ctx, user, string(m.Channel), *m.Reply)
+		return n.subscribeUser(ctx, user, m.Select, string(m.Channel), *m.Reply)
 	case m.Op == "unsubscribe":
-		return n.unsubscribeUser(ctx, user, string(m.Channel))
+		return n.unsubscribeUser(ctx, user, m.Select, string(m.Channel))
 	case m.Op == "refresh":
-		return n.refreshUser(ctx, user, m.ExpireAt)
+		return n.refreshUser(ctx, user, m.Select, m.ExpireAt)
 	}
 	return errors.New("message not understood")
 }
@@ -176,11 +206,11 @@ func validDisconnect(code uint32) bool { return code > DisconnectClosed.Code && 
 
 // disconnectUser closes the user's connections, and sees to it that those that are being authenticated, except the one given,
 // will be: their hook may still have seen the user logged in.
-func (n *Node) disconnectUser(user string, d *Disconnect, spared *Client) {
+func (n *Node) disconnectUser(user string, sel *selection, d *Disconnect, spared *Client) {
 	n.mu.Lock()
-	n.logouts.note(logout{user: user, disconnect: d, spared: spared, at: time.Now()}, 2*n.config.HookTimeout)
+	n.logouts.note(logout{user: user, selection: sel, disconnect: d, spared: spared, at: time.Now()}, 2*n.config.HookTimeout)
 	n.mu.Unlock()
-	for _, c := range n.userClients(user) {
+	for _, c := range n.userClients(user, sel) {
 		c.close(d)
 	}
 }
@@ -193,6 +223,7 @@ type logouts struct {
 
 type logout struct {
 	user       string
+	selection  *selection
 	disconnect *Disconnect
 	spared     *Client // whose Authenticate hook asked for it, if one did
 	at         time.Time
@@ -219,15 +250,15 @@ func (l *logouts) after(count uint64, c *Client, user string) *Disconnect {
 		if o.number <= count {
 			return nil
 		}
-		if o.user == user && o.spared != c {
+		if o.user == user && o.spared != c && o.selection.has(c) {
 			return o.disconnect
 		}
 	}
 	return nil
 }
 
-func (n *Node) subscribeUser(ctx context.Context, user, channel string, r SubscribeReply) error {
-	return n.forUser(ctx, user, func(c *Client) error {
+func (n *Node) subscribeUser(ctx context.Context, user string, sel *selection, channel string, r SubscribeReply) error {
+	return n.forUser(ctx, user, sel, func(c *Client) error {
 		err := c.awaitConnected(ctx)
 		if err == nil {
 			err = c.serverSubscribe(channel, r)
@@ -242,15 +273,15 @@ func (n *Node) subscribeUser(ctx context.Context, user, channel string, r Subscr
 	})
 }
 
-// forUser does something with every connection of a user, several at a time, since each may wait for hooks or the broker.
-func (n *Node) forUser(ctx context.Context, user string, do func(c *Client) error) error {
+// forUser does something with the selected connections of a user, several at a time, since each may wait for hooks or the broker.
+func (n *Node) forUser(ctx context.Context, user string, sel *selection, do func(c *Client) error) error {
 	var (
 		group errgroup.Group // waited for below
 		mu    sync.Mutex     // guards errs
 		errs  error
 	)
 	group.SetLimit(n.config.Concurrency)
-	for _, c := range n.userClients(user) {
+	for _, c := range n.userClients(user, sel) {
 		group.Go(func() error {
 			if err := do(c); err != nil {
 				mu.Lock()
@@ -310,8 +341,8 @@ func (c *Client) serverSubscribe(channel string, r SubscribeReply) error {
 	return nil
 }
 
-func (n *Node) unsubscribeUser(ctx context.Context, user, channel string) error {
-	return n.forUser(ctx, user, func(c *Client) error {
+func (n *Node) unsubscribeUser(ctx context.Context, user string, sel *selection, channel string) error {
+	return n.forUser(ctx, user, sel, func(c *Client) error {
 		c.mu.Lock()
 		s := c.subs.get(channel)
 		c.mu.Unlock()
@@ -327,8 +358,8 @@ func (n *Node) unsubscribeUser(ctx context.Context, user, channel string) error 
 	})
 }
 
-func (n *Node) refreshUser(ctx context.Context, user string, expireAt time.Time) error {
-	return n.forUser(ctx, user, func(c *Client) error {
+func (n *Node) refreshUser(ctx context.Context, user string, sel *selection, expireAt time.Time) error {
+	return n.forUser(ctx, user, sel, func(c *Client) error {
 		if !expireAt.IsZero() && !expireAt.After(time.Now()) {
 			c.close(DisconnectExpired)
 			return nil
@@ -348,10 +379,11 @@ func (n *Node) refreshUser(ctx context.Context, user string, expireAt time.Time)
 	})
 }
 
-func (n *Node) userClients(user string) []*Client {
+func (n *Node) userClients(user string, sel *selection) []*Client {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	return slices.Collect(n.clients.user(user))
+	clients := slices.Collect(n.clients.user(user))
+	return slices.DeleteFunc(clients, func(c *Client) bool { return !sel.has(c) })
 }
 
 // logoutCount is how many logouts there have been: see addClient.

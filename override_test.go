@@ -211,7 +211,9 @@ func TestSubscribeReply_Since(t *testing.T) {
 func TestConfig_RPC(t *testing.T) {
 	inBubble(t, "what no method was declared for", func(t *testing.T) {
 		node := startNode(t, func(c *fanfare.Config) {
-			c.RPC = func(_ context.Context, r *fanfare.RPCRequest) ([]byte, error) { return []byte(`"any ` + r.Method + `"`), nil }
+			c.RPC = func(_ context.Context, r *fanfare.RPCRequest) ([]byte, error) {
+				return []byte(`"any ` + r.Method + `"`), nil
+			}
 		})
 		node.RPC("known", func(context.Context, *fanfare.RPCRequest) ([]byte, error) { return []byte(`"known"`), nil })
 		c := fanfaretest.Connect(t, node, "ann")

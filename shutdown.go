@@ -80,6 +80,7 @@ func (n *Node) detach(ctx context.Context) error {
 	for _, k := range n.attendances.keys() {
 		n.depart(k, nil)
 	}
+	n.surveys.leave(ctx, n)
 	err := n.link.Close()
 	err = errors.Join(err, n.presence.RemoveNode(context.WithoutCancel(ctx), n.id))
 	if n.ownsPresence {
