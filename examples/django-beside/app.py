@@ -207,7 +207,7 @@ def log_in(request):
     person = request.db.execute("select * from person where name = ?", (form.get("name", ""),)).fetchone()
     salt, password = (person["salt"], person["password"]) if person else (b"no such person", b"")
     if not hmac.compare_digest(hash_password(form.get("password", ""), salt), password):
-        return redirect("/login?wrong")
+        return redirect("/login?wrong=1")
     # A new one: a cookie from before the login may be known to others.
     cookie = begin_session(request.db, person["name"])
     return redirect("/", ("Set-Cookie", f"{COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Lax; Max-Age={SESSION_DAYS * 86400}"))

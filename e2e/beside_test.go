@@ -1,6 +1,6 @@
 //go:build unix
 
-package beside_test
+package e2e
 
 import (
 	"bufio"
@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"syscall"
@@ -129,9 +130,10 @@ func (s *stream) ready() *stream {
 	return s
 }
 
+// TestBeside drives examples/django-beside, an app in Python beside the standalone server, by HTTP.
 func TestBeside(t *testing.T) {
 	t.Parallel()
-	p := start(t)
+	p := newPair(t)
 	ann, ben, eve := p.login(t, "ann", "garden-gate"), p.login(t, "ben", "tea-pot"), p.login(t, "eve", "loud-owl")
 
 	// The login of the pages is the login of the stream, and the app decides who may listen.
@@ -169,7 +171,7 @@ func TestBeside(t *testing.T) {
 // away the app works.
 func TestBeside_OneOfTheTwoStops(t *testing.T) {
 	t.Parallel()
-	p := start(t)
+	p := newPair(t)
 	ann := p.login(t, "ann", "garden-gate")
 	hears := ann.listen("room:garden").ready()
 
@@ -180,7 +182,7 @@ func TestBeside_OneOfTheTwoStops(t *testing.T) {
 		_, ready := late.next("ready")
 		require.False(t, ready, "but it is over at once")
 	}
-	require.NoError(t, publish(t, p, "room:garden", `{"id":7,"html":"from elsewhere"}`))
+	p.publish(t, "room:garden", `{"id":7,"html":"from elsewhere"}`)
 	hears.sees("from elsewhere")
 	require.Contains(t, p.live.out.String(), "the app cannot be reached")
 
@@ -200,7 +202,8 @@ func TestBeside_OneOfTheTwoStops(t *testing.T) {
 }
 
 // publish does what any other part of the app might.
-func publish(t *testing.T, p *pair, channel, data string) error {
+func (p *pair) publish(t *testing.T, channel, data string) {
+	t.Helper()
 	body, err := json.Marshal(map[string]any{"channel": channel, "data": json.RawMessage(data)})
 	require.NoError(t, err)
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.liveURL+"/api/publish", strings.NewReader(string(body)))
@@ -209,13 +212,13 @@ func publish(t *testing.T, p *pair, channel, data string) error {
 	resp, err := http.DefaultClient.Do(r)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, resp.StatusCode)
-	return resp.Body.Close()
+	require.NoError(t, resp.Body.Close())
 }
 
 // TestBeside_WhoAsks: the views for the live server answer nobody else, and forms of other sites are refused.
 func TestBeside_WhoAsks(t *testing.T) {
 	t.Parallel()
-	p := start(t)
+	p := newPair(t)
 	ann := p.login(t, "ann", "garden-gate")
 	for _, path := range []string{"/live/connect", "/live/refresh", "/live/subscribe"} {
 		for _, secret := range []string{"", "wrong"} {
@@ -240,4 +243,20 @@ func (b *browser) status(path string, header http.Header) int {
 	require.NoError(b.t, err)
 	require.NoError(b.t, resp.Body.Close())
 	return resp.StatusCode
+}
+
+// TestBeside_Chromium drives its pages in a browser, and its connections with the published SDK.
+func TestBeside_Chromium(t *testing.T) {
+	t.Parallel()
+	node, chromium := lookNode(t), lookChromium(t)
+	p := newPair(t)
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /stop", func(http.ResponseWriter, *http.Request) { p.app.stop(syscall.SIGTERM) })
+	mux.HandleFunc("POST /start", func(http.ResponseWriter, *http.Request) { p.app.start() })
+	mux.HandleFunc("POST /publish", func(w http.ResponseWriter, r *http.Request) {
+		p.publish(t, "room:garden", `{"id":1000000,"html":"<li data-id=1000000>from elsewhere</li>"}`)
+	})
+	control := httptest.NewServer(mux)
+	defer control.Close()
+	runScenarios(t, node, "js/beside.mjs", control.URL, chromium, screenshots(t), p.appURL, p.liveURL)
 }

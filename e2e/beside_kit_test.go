@@ -1,6 +1,6 @@
 //go:build unix
 
-package beside_test
+package e2e
 
 import (
 	"bytes"
@@ -17,10 +17,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // process is one of the two programs, which can be stopped and started again at the same address.
 type process struct {
@@ -81,28 +78,26 @@ type pair struct {
 	liveURL   string
 }
 
-func python(t *testing.T) string {
+func lookPython(t *testing.T) string {
+	t.Helper()
 	path, err := exec.LookPath("python3")
-	if err != nil && os.Getenv("CI") == "true" {
-		t.Fatal("python3 is missing")
-	}
 	if err != nil {
-		t.Skip("python3 is missing")
+		unavailable(t, "python3")
 	}
 	return path
 }
 
-// start makes the pair of the files as they are, but for the ports.
-func start(t *testing.T) *pair {
+// newPair starts both with the files as they are, but for the ports.
+func newPair(t *testing.T) *pair {
 	t.Helper()
-	interpreter, dir := python(t), t.TempDir()
+	interpreter, dir := lookPython(t), t.TempDir()
 	server := filepath.Join(dir, "standalone")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", server, "../standalone").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", server, "../examples/standalone").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 
 	p := &pair{app: &process{t: t, addr: freeAddr(t), out: &output{}}, live: &process{t: t, addr: freeAddr(t), out: &output{}}}
 	p.appURL, p.liveURL = "http://"+p.app.addr, "http://"+p.live.addr
-	config, err := os.ReadFile("fanfare.json")
+	config, err := os.ReadFile("../examples/django-beside/fanfare.json")
 	require.NoError(t, err)
 	moved := strings.NewReplacer("127.0.0.1:8000", p.app.addr, "127.0.0.1:8001", p.live.addr).Replace(string(config))
 	file := filepath.Join(dir, "fanfare.json")
@@ -110,7 +105,7 @@ func start(t *testing.T) *pair {
 
 	p.live.cmd = func() *exec.Cmd { return exec.Command(server, "-config", file) }
 	p.app.cmd = func() *exec.Cmd {
-		cmd := exec.Command(interpreter, "-B", "app.py") // -B: leaves no files behind
+		cmd := exec.Command(interpreter, "-B", "../examples/django-beside/app.py") // -B: leaves no files behind
 		cmd.Env = append(os.Environ(), "APP_ADDR="+p.app.addr, "APP_DATABASE="+filepath.Join(dir, "notes.db"), "LIVE_URL="+p.liveURL)
 		return cmd
 	}
