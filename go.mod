@@ -21,6 +21,7 @@ require (
 )
 
 require (
+	github.com/centrifugal/gocent/v3 v3.3.0 // indirect
 	github.com/felixge/httpsnoop v1.0.3 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 )

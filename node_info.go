@@ -135,3 +135,12 @@ func (r *room) watching() int {
 	defer r.mu.Unlock()
 	return r.subscribers
 }
+
+// Payload returns the kind of data that a channel carries, or [ErrUnknownChannel].
+func (n *Node) Payload(channel string) (Payload, error) {
+	d, err := n.declared(channel)
+	if err != nil {
+		return 0, err
+	}
+	return d.options.Payload, nil
+}
