@@ -154,8 +154,8 @@ func BenchmarkHotChannel(b *testing.B) {
 	}
 }
 
-func (a *arrivals) fanOut(b *testing.B, channel string, subs, window int) {
-	node := benchNode(b)
+func (a *arrivals) fanOut(b *testing.B, channel string, subs, window int, change ...func(*fanfare.Config)) {
+	node := benchNode(b, change...)
 	conns := a.join(b, node, channel, subs, 0)
 	b.ReportAllocs()
 	a.publish(b, node, channel, window, b.Loop)

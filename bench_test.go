@@ -110,10 +110,14 @@ func subscribeConn(b *testing.B, conn *countingConn, channel string) {
 }
 
 // benchNode has the channels "plain" and "history".
-func benchNode(b *testing.B) *fanfare.Node {
+func benchNode(b *testing.B, change ...func(*fanfare.Config)) *fanfare.Node {
 	b.Helper()
 	// No pings: they are messages, too.
-	node, err := fanfare.New(fanfare.Config{LatencyBudget: -1, PingInterval: -1, DrainWindow: -1, IdempotencyTTL: time.Second})
+	config := fanfare.Config{LatencyBudget: -1, PingInterval: -1, DrainWindow: -1, IdempotencyTTL: time.Second}
+	for _, f := range change {
+		f(&config)
+	}
+	node, err := fanfare.New(config)
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, node.Shutdown(context.Background())) })
 	node.Channel("plain", fanfare.ChannelOptions{Public: true})

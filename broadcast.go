@@ -15,9 +15,10 @@ type broadcast struct {
 	channel     string
 	publication *Publication
 	membership  *Membership
-	top         Position // where whoever is behind is cut off
-	seq         uint64   // in the room's order
-	size        int      // what it counts in an inbox
+	top         Position  // where whoever is behind is cut off
+	seq         uint64    // in the room's order
+	size        int       // what it counts in an inbox
+	came        time.Time // when the node got the publication, or began to look for it
 
 	audiences atomic.Int32 // that have not delivered it yet
 	delivered atomic.Int32 // subscriptions that it was queued for

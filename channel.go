@@ -3,6 +3,7 @@ package fanfare
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 )
 
@@ -141,6 +142,10 @@ type ChannelOptions struct {
 type declaration struct {
 	pattern string
 	options ChannelOptions
+
+	_             [64]byte // deliveries read the above: it shall share no line of the cache with what changes
+	subscriptions atomic.Int64
+	_             [56]byte
 }
 
 // resolve fills in what options imply, and refuses those that contradict each other. Errors name the field.

@@ -63,7 +63,7 @@ type Client struct {
 	cutOffs  map[string]cutOff // recent losses of position, by channel
 	clock    clientClock
 
-	_ [48]byte // up to a multiple of 64, as in subscription
+	_ [40]byte // up to a multiple of 64, as in subscription
 }
 
 // person is what is kept of an [Identity].

@@ -99,7 +99,7 @@ func (c *Client) pushMembership(frame []byte) bool {
 		o.mu.Unlock()
 		return false
 	}
-	o.queue.Push(frame, nil)
+	o.enqueue(frame, nil)
 	start := o.due()
 	o.mu.Unlock()
 	if start {
@@ -115,7 +115,7 @@ func (c *Client) closeQueue(last []byte) <-chan struct{} {
 	o.mu.Lock()
 	start := false
 	if last != nil && !o.closed {
-		o.queue.Push(last, nil)
+		o.enqueue(last, nil)
 		start = !o.flushing
 		o.flushing = true
 	}
@@ -141,5 +141,5 @@ func (c *Client) discardQueue() {
 	c.closeQueue(nil)
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
-	c.out.queue.Reset()
+	c.out.discard()
 }

@@ -12,6 +12,8 @@ import (
 // Residue is what a node holds on behalf of its clients. An idle node holds nothing.
 type Residue struct {
 	Clients, Users, Emulated, Rooms, Members, Attendances, Hooks, Goroutines int
+
+	Counted int // what Stats counts of all this
 }
 
 // Residue counts. Members are those of the node's own presence; attendances are users whose clients are counted.
@@ -40,7 +42,37 @@ func (n *Node) Residue() Residue {
 			s.mu.RUnlock()
 		}
 	}
+	counted := n.Stats()
+	counted.Hooks = 0 // they are in r already
+	r.Counted = counted.Sum()
 	return r
+}
+
+// Sum adds up everything, regardless of signs: it is 0 only if all is.
+func (s Stats) Sum() (sum int) {
+	for _, count := range s.Connections {
+		sum += max(count, -count)
+	}
+	for _, count := range s.Subscriptions {
+		sum += max(count, -count)
+	}
+	for _, count := range []int{s.Connecting, s.Users, s.Channels, s.Queued, s.QueuedBytes, s.UndeliveredBytes, s.Hooks} {
+		sum += max(count, -count)
+	}
+	return sum
+}
+
+// Queues looks at every connection for what Stats has counted: messages and bytes that are queued.
+func (n *Node) Queues() (messages, bytes int) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	for c := range n.clients.all() {
+		c.out.mu.Lock()
+		messages += c.out.queue.Len()
+		bytes += c.out.queue.Bytes()
+		c.out.mu.Unlock()
+	}
+	return messages, bytes
 }
 
 // Connection returns the client with an id, or nil.

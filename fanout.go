@@ -41,7 +41,8 @@ type worker struct {
 	spacing time.Duration // between two writes of publications to a connection
 	load    load
 
-	bytes atomic.Int64 // in the inboxes and being delivered; changed under mu
+	bytes  atomic.Int64 // in the inboxes and being delivered; changed under mu
+	queued queueTotal   // for the connections that it owns
 
 	mu       sync.Mutex // guards below
 	ready    []*audience

@@ -128,7 +128,7 @@ func (c *Client) next(buf []byte, max int, blocking bool) (frames []byte, n int)
 	o := &c.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if frames, n = o.queue.Take(buf, max); n > 0 {
+	if frames, n = o.dequeue(buf, max); n > 0 {
 		o.blocked = blocking
 		if o.queue.Bytes() < o.max/2 {
 			c.tellDrained()
@@ -155,7 +155,7 @@ func (c *Client) writeFailed(err error) {
 	o := &c.out
 	o.mu.Lock()
 	o.closed = true
-	o.queue.Reset()
+	o.discard()
 	if o.empty == nil {
 		o.empty = make(chan struct{})
 	}

@@ -88,7 +88,7 @@ func (a acceptor) Report(r *http.Request, name string, err error) {
 func (a acceptor) Accept(r *http.Request, conn transport.Conn) (transport.Session, error) {
 	n := a.n
 	c := &Client{node: n, id: newID(), request: r, worker: n.workers[n.nextWorker.Add(1)%uint32(len(n.workers))]}
-	c.out.conn, c.out.max = conn, n.config.MaxQueueSize
+	c.out.conn, c.out.max, c.out.total = conn, n.config.MaxQueueSize, &c.worker.queued
 	c.out.try, _ = conn.(transport.TryWriter)
 	info := conn.Info()
 	if info.Unidirectional || info.Emulated {
@@ -101,6 +101,7 @@ func (a acceptor) Accept(r *http.Request, conn transport.Conn) (transport.Sessio
 	}
 	c.wireForm = n.formOf(info)
 	n.clients.add(c)
+	n.strangers++
 	var s transport.Session = session{c}
 	if info.Emulated {
 		e := &emulated{session: session{c}}

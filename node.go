@@ -73,13 +73,18 @@ type Node struct {
 	practice   *practice // nil unless Config.Development
 	draining   atomic.Bool
 
-	mu       sync.RWMutex // guards below
-	methods  map[string]RPCFunc
-	clients  registry // every connection, connected or not
-	logouts  logouts
-	forms    []*wireForm
-	emulated map[string]*emulated // by session
-	done     chan struct{}        // not nil once Shutdown was called
+	mu      sync.RWMutex // guards below
+	methods map[string]RPCFunc
+	clients registry // every connection, connected or not
+	// How many of them have a user, by transport, and how many have not.
+	connected map[string]int
+	strangers int
+	logouts   logouts
+	forms     []*wireForm
+	emulated  map[string]*emulated // by session
+	done      chan struct{}        // not nil once Shutdown was called
+
+	declarations []*declaration // in the order of Channel
 }
 
 // wireForm is what connections of one kind have in common.
@@ -104,6 +109,7 @@ func New(c Config) (*Node, error) {
 		broker:     c.Broker,
 		presence:   c.Presence,
 		methods:    make(map[string]RPCFunc),
+		connected:  make(map[string]int),
 		stop:       make(chan struct{}),
 		connecting: make(chan struct{}, c.MaxConnecting),
 		crowd:      newCrowd(),
@@ -131,6 +137,9 @@ func New(c Config) (*Node, error) {
 		n.daemons.Go(func() { w.run(n.stop) })
 		n.agendas = append(n.agendas, newAgenda((*Client).tick))
 	}
+	if o, ok := c.Observer.(NodeObserver); ok {
+		o.Attach(n)
+	}
 	if c.PositionCheck > 0 {
 		n.daemons.Go(n.checkPositions)
 	}
@@ -153,9 +162,13 @@ func (n *Node) Channel(pattern string, o ChannelOptions) {
 	if err != nil {
 		panic(fmt.Sprintf("fanfare: channel %q: %v", pattern, err))
 	}
-	if err := n.channels.Add(pattern, &declaration{pattern: pattern, options: o}); err != nil {
+	d := &declaration{pattern: pattern, options: o}
+	if err := n.channels.Add(pattern, d); err != nil {
 		panic(fmt.Sprintf("fanfare: channel %q: %v", pattern, err))
 	}
+	n.mu.Lock()
+	n.declarations = append(n.declarations, d)
+	n.mu.Unlock()
 }
 
 // RPC declares a method that clients may call. It panics if the method is empty, fn is nil, or the method is declared

@@ -405,6 +405,8 @@ func (n *Node) addClient(c *Client, logouts uint64) error {
 		return d
 	}
 	n.clients.know(c)
+	n.strangers--
+	n.connected[c.info.Name]++
 	return nil
 }
 
@@ -412,6 +414,13 @@ func (n *Node) addClient(c *Client, logouts uint64) error {
 func (n *Node) removeClient(c *Client) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	switch {
+	case !n.clients.has(c):
+	case c.listing.known:
+		n.connected[c.info.Name]--
+	default:
+		n.strangers--
+	}
 	n.clients.remove(c)
 }
 

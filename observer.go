@@ -3,8 +3,10 @@ package fanfare
 import "time"
 
 // Observer sees what happens on a node: the seam for metrics and tracing. Its methods are called on hot paths, from any
-// goroutine, possibly at once, some with locks held: they must be quick, and must not block, panic or call the node. Embed
-// [NopObserver] to implement only some of them, and to go on compiling when there are more.
+// goroutine, possibly at once, some with locks held: they must be quick, and must not block, panic or call the node, but for
+// [Node.Pattern]. Embed [NopObserver] to implement only some of them, and to go on compiling when there are more. What a node
+// holds at a moment, how many connections for instance, is not told here: [Node.Stats] counts it when somebody asks. Package
+// prommetrics is an Observer for Prometheus.
 type Observer interface {
 	// Connected is called for every connect command: err is nil when the client was accepted.
 	Connected(transport string, took time.Duration, err error)
@@ -15,6 +17,10 @@ type Observer interface {
 	// Published is called once per publication that reached this node, when every subscriber has had its turn, with how
 	// many it was written to or queued for.
 	Published(channel string, size, subscribers int)
+	// Delivered is called right after Published, if anybody was to get the publication, with how long that took: from when the
+	// broker handed it to this node until it was written to, or queued for, the last subscriber. What was lost on the way, and
+	// what came meanwhile, counts from when the node began to repair the gap.
+	Delivered(channel string, took time.Duration)
 	// Dropped is called when publications queued for a client were dropped, with their number.
 	Dropped(channel string, publications int)
 	// Recovered is called for every attempt of a client to recover, with how many publications it got.
@@ -27,6 +33,14 @@ type Observer interface {
 	HookPanicked(hook string)
 }
 
+// NodeObserver is an [Observer] that asks the node, too. If [Config.Observer] is one, [New] calls Attach before any other of its
+// methods, and [Node.Shutdown] calls Detach when the node has ended. One observer may serve several nodes.
+type NodeObserver interface {
+	Observer
+	Attach(n *Node)
+	Detach(n *Node)
+}
+
 // NopObserver does nothing.
 type NopObserver struct{}
 
@@ -36,6 +50,7 @@ func (NopObserver) Connected(string, time.Duration, error) {}
 func (NopObserver) Disconnected(string, uint32)            {}
 func (NopObserver) Command(string, time.Duration, uint32)  {}
 func (NopObserver) Published(string, int, int)             {}
+func (NopObserver) Delivered(string, time.Duration)        {}
 func (NopObserver) Dropped(string, int)                    {}
 func (NopObserver) Recovered(string, bool, int)            {}
 func (NopObserver) Repaired(string, bool, int)             {}

@@ -42,6 +42,7 @@ func (s *script) Command(method string, took time.Duration, code uint32) {
 func (s *script) Published(channel string, size, subscribers int) {
 	s.note("published %s %d %d", channel, size, subscribers)
 }
+func (s *script) Delivered(string, time.Duration) {} // TestObserver_Delivered is about it
 func (s *script) Dropped(channel string, publications int) {
 	s.note("dropped %s %d", channel, publications)
 }

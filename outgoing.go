@@ -29,8 +29,9 @@ type outgoing struct {
 	empty    chan struct{}   // not nil once closed: closed when everything is written
 	drained  []*subscription // whose messages were dropped: to be told when the queue has drained
 
-	conn transport.Conn
-	max  int // bytes
+	conn  transport.Conn
+	max   int // bytes
+	total *queueTotal
 }
 
 // verdict is what became of a frame.
@@ -62,7 +63,7 @@ func (o *outgoing) push(frame []byte) verdict {
 		o.flushing = true
 		return claimed
 	}
-	o.queue.Push(frame, nil)
+	o.enqueue(frame, nil)
 	switch {
 	case o.held, !o.flushing:
 		o.held, o.flushing = false, true
@@ -86,20 +87,20 @@ func (o *outgoing) pushPublication(s *subscription, frame []byte) (start bool, v
 	freed := 0
 	switch {
 	case policy == SlowReaderKeepLatest && o.blocked:
-		drops, freed = o.queue.DropAll(s)
+		drops, freed = o.dropAll(s)
 	case policy == SlowReaderKeepLatest:
-		drops, freed = o.queue.DropOldest(s, size-o.max)
+		drops, freed = o.dropOldest(s, size-o.max)
 	case lossy:
 		// What may be dropped keeps to one half, or a message of another channel would find the queue full and close the
 		// connection.
-		drops, freed = o.queue.DropOldest(s, size-o.max/2)
+		drops, freed = o.dropOldest(s, size-o.max/2)
 	}
 	if size-freed > o.max && o.queue.Len() > 0 {
 		switch {
 		case lossy: // the queue is full of other channels' messages
 			return false, dropped, drops + 1
 		case policy == SlowReaderDropOldest:
-			drops, _ = o.queue.DropAll(s)
+			drops, _ = o.dropAll(s)
 			o.drained, o.owing = append(o.drained, s), true
 			return false, gapPending, drops + 1
 		}
@@ -107,7 +108,7 @@ func (o *outgoing) pushPublication(s *subscription, frame []byte) (start bool, v
 		o.closed = true
 		return false, overflow, drops // also of the policy that promised the newest
 	}
-	o.queue.Push(frame, s)
+	o.enqueue(frame, s)
 	return o.due(), queued, drops
 }
 

@@ -36,6 +36,7 @@ type room struct {
 	delivered    Position // of the newest publication that came here
 	deliveredAt  time.Time
 	repairing    bool
+	missedAt     time.Time      // when the repair under way, or the last one, began
 	pending      []*Publication // came while repairing
 	pendingBytes int
 	forgotten    bool // some of them were not kept
@@ -109,6 +110,7 @@ func (r *room) add(s *subscription, max int) bool {
 		return false
 	}
 	r.subscribers++
+	s.declared.subscriptions.Add(1)
 	if s.takesDeltas() {
 		r.editing++
 	}
@@ -134,6 +136,7 @@ func (r *room) remove(s *subscription) {
 	}
 	s.audience = nil
 	r.subscribers--
+	s.declared.subscriptions.Add(-1)
 	if s.takesDeltas() {
 		if r.editing--; r.editing == 0 {
 			r.last = nil
@@ -153,9 +156,8 @@ func (r *room) publication(p *Publication) {
 	case r.lagging || r.full():
 		r.miss(p)
 	case r.gapBefore(p):
-		r.repairing = true
 		r.hold(p)
-		r.node.goroutines.start(r.repair)
+		r.startRepair()
 	default:
 		r.broadcast(p, &inline)
 	}
@@ -254,8 +256,7 @@ func (r *room) catchUp() {
 	}
 	r.lagging = false
 	if !r.repairing && r.top.Epoch != "" {
-		r.repairing = true
-		r.node.goroutines.start(r.repair)
+		r.startRepair()
 	}
 }
 
@@ -286,6 +287,9 @@ func (r *room) broadcast(p *Publication, inline *[]*audience) {
 	}
 	r.deliveredAt = time.Now()
 	b := &broadcast{channel: r.channel, publication: p, size: p.size(false) + broadcastOverhead}
+	if b.came = r.deliveredAt; r.repairing {
+		b.came = r.missedAt
+	}
 	if r.editing > 0 {
 		b.edit = &edit{base: r.last, target: &content{p: p, seq: r.seq + 1}} // the number that post gives
 		r.last = b.edit.target
@@ -322,8 +326,14 @@ func serve(audiences []*audience) {
 
 // observed tells the observer of a publication that every audience has got.
 func (r *room) observed(b *broadcast) {
-	if o := r.node.config.Observer; o != nil && b.publication != nil {
-		o.Published(r.channel, len(b.publication.Data), int(b.delivered.Load()))
+	o := r.node.config.Observer
+	if o == nil || b.publication == nil {
+		return
+	}
+	subscribers := int(b.delivered.Load())
+	o.Published(r.channel, len(b.publication.Data), subscribers)
+	if subscribers > 0 {
+		o.Delivered(r.channel, time.Since(b.came))
 	}
 }
 
@@ -337,6 +347,12 @@ func (r *room) membership(m Membership) {
 	}
 	r.mu.Unlock()
 	serve(inline)
+}
+
+// startRepair begins a repair. The lock is held.
+func (r *room) startRepair() {
+	r.repairing, r.missedAt = true, time.Now()
+	r.node.goroutines.start(r.repair)
 }
 
 // repair fills a gap from history, once for all subscribers, and then lets the flow go on. What history no longer holds is
@@ -468,8 +484,7 @@ func (r *room) check(ctx context.Context, silent time.Duration) {
 		return
 	}
 	if result.Epoch == top.Epoch && result.Offset > top.Offset {
-		r.repairing = true
-		r.node.goroutines.start(r.repair)
+		r.startRepair()
 		return
 	}
 	if result.Epoch != top.Epoch {

@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -17,7 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
+
+	"github.com/fanfare-go/fanfare/jwtauth"
 )
 
 // process is a running server.
@@ -159,6 +163,121 @@ func TestProcess_DrainsAtTheFirstSignal(t *testing.T) {
 	}, 10*time.Second, 5*time.Millisecond, "readiness fails while it drains")
 	require.NoError(t, p.wait(t), "exit code 0")
 	require.Contains(t, p.logged(), `"drained"`)
+}
+
+// post calls the server API.
+func (p *process) post(t *testing.T, method, key, body string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+p.addr+"/api/"+method, strings.NewReader(body))
+	require.NoError(t, err)
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-API-Key", key)
+	resp, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	content, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, string(content)
+}
+
+// socket is a client on a real connection, of frames in JSON.
+type socket struct {
+	t    *testing.T
+	conn *websocket.Conn
+}
+
+func (p *process) dial(t *testing.T) *socket {
+	t.Helper()
+	conn, _, err := websocket.Dial(t.Context(), "ws://"+p.addr+"/connection/websocket", nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.CloseNow() })
+	return &socket{t, conn}
+}
+
+// ask sends a command, and returns what comes next.
+func (s *socket) ask(command string) string {
+	s.t.Helper()
+	require.NoError(s.t, s.conn.Write(s.t.Context(), websocket.MessageText, []byte(command)))
+	reply, err := s.next()
+	require.NoError(s.t, err)
+	return reply
+}
+
+func (s *socket) next() (string, error) {
+	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	defer cancel()
+	_, frame, err := s.conn.Read(ctx)
+	return string(frame), err
+}
+
+// TestProcess_WholeLife: what an app and its pages do with the server, from a token to the drain, and that no secret of it is logged.
+func TestProcess_WholeLife(t *testing.T) {
+	const (
+		tokenSecret = "hmac-secret-hmac-secret-hmac-secret"
+		apiKey      = "api-key-api-key-api-key-api-key"
+		wrongKey    = "wrong-key-wrong-key-wrong-key"
+	)
+	p := start(t, build(t), write(t, `{"personal_channel_prefix": "#", "log_level": "debug", "channels": {
+		"room:{id}": {"history_size": 10, "history_ttl": "10m", "force_recovery": true, "subscribe": "users"}}}`),
+		"FANFARE_TOKEN_HMAC_SECRET="+tokenSecret, "FANFARE_API_KEY="+apiKey)
+	signer := jwtauth.Signer{Key: []byte(tokenSecret)}
+	token, err := signer.ConnectionToken(jwtauth.ConnectionClaims{User: "ann"})
+	require.NoError(t, err)
+
+	c := p.dial(t)
+	connected := c.ask(`{"id":1,"connect":{"token":"` + token + `"}}`)
+	require.Contains(t, connected, `"subs":{"#ann"`)
+	require.Contains(t, c.ask(`{"id":2,"subscribe":{"channel":"room:1"}}`), `"recoverable":true`)
+
+	status, reply := p.post(t, "publish", apiKey, `{"channel":"room:1","data":{"text":"hi"}}`)
+	require.Equal(t, 200, status, reply)
+	require.Contains(t, reply, `"offset":1`)
+	push, err := c.next()
+	require.NoError(t, err)
+	require.Contains(t, push, `"data":{"text":"hi"}`)
+	status, reply = p.post(t, "publish", apiKey, `{"channel":"#ann","data":"for you"}`)
+	require.Equal(t, 200, status, reply)
+	push, err = c.next()
+	require.NoError(t, err)
+	require.Contains(t, push, `"data":"for you"`)
+
+	status, _ = p.post(t, "publish", wrongKey, `{"channel":"room:1","data":1}`)
+	require.Equal(t, 401, status)
+	status, reply = p.get(t, "/api/info?api_key="+apiKey)
+	require.Equal(t, 405, status, reply)
+	status, reply = p.get(t, "/metrics")
+	require.Equal(t, 200, status)
+	require.Contains(t, reply, `fanfare_connections{transport="websocket"} 1`)
+	require.Contains(t, reply, "go_goroutines ")
+	refused := p.dial(t)
+	require.NoError(t, refused.conn.Write(t.Context(), websocket.MessageText, []byte(`{"id":1,"connect":{"token":"`+token+`x"}}`)))
+	_, err = refused.next()
+	require.Equal(t, websocket.StatusCode(3500), websocket.CloseStatus(err), "a token that somebody changed")
+
+	p.signal(t, syscall.SIGTERM)
+	_, err = c.next()
+	require.Equal(t, websocket.StatusCode(3001), websocket.CloseStatus(err), "the client is told to come back elsewhere")
+	require.NoError(t, p.wait(t), "exit code 0")
+	logged := p.logged()
+	require.Contains(t, logged, `"drained"`)
+	for _, s := range []string{tokenSecret, apiKey, wrongKey, token} {
+		require.NotContains(t, logged, s)
+	}
+}
+
+// TestProcess_Example: the file that the README begins with works, and so does its first command.
+func TestProcess_Example(t *testing.T) {
+	p := start(t, build(t), "example.json", "FANFARE_API_KEY=only-for-trying-it-out")
+	c := p.dial(t)
+	require.Contains(t, c.ask(`{"id":1,"connect":{}}`), `"client"`)
+	require.Contains(t, c.ask(`{"id":2,"subscribe":{"channel":"news"}}`), `"recoverable":true`)
+	status, reply := p.post(t, "publish", "only-for-trying-it-out", `{"channel":"news","data":{"text":"hello"}}`)
+	require.Equal(t, 200, status, reply)
+	push, err := c.next()
+	require.NoError(t, err)
+	require.Contains(t, push, "hello")
+	p.signal(t, syscall.SIGINT)
+	require.NoError(t, p.wait(t))
 }
 
 func TestProcess_EndsAtTheSecondSignal(t *testing.T) {

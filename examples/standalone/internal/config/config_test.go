@@ -301,6 +301,20 @@ func TestErrors_NeverHoldSecrets(t *testing.T) {
 	require.NotContains(t, strings.Join(warnings, ""), "s3cr3t")
 }
 
+func TestReadme_HasEveryKey(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	keys, variables := config.Keys()
+	for _, key := range keys {
+		require.Contains(t, string(readme), "`"+key+"`", "a row of a table")
+		require.Contains(t, complete, `"`+key+`"`, "TestLoad_EveryKey has them, too")
+	}
+	for _, v := range variables {
+		require.Contains(t, strings.ToUpper(string(readme)), strings.TrimPrefix(strings.TrimPrefix(v, "FANFARE_"), "WEBHOOKS_"))
+	}
+}
+
 // FuzzLoad: no panic, errors name their source, and what is accepted is accepted again as the environment's.
 func FuzzLoad(f *testing.F) {
 	f.Add(complete, "")

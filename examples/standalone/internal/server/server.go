@@ -49,19 +49,17 @@ func New(c *config.Config, log *slog.Logger) (s *Server, err error) {
 	if s.tokens != nil || c.Webhooks.Refresh != "" {
 		nc.Refresh = s.refresh
 	}
-	attach, err := s.useMetrics(&nc)
+	metrics, err := s.useMetrics(&nc)
 	if err != nil {
 		return s, err
 	}
 	if s.node, err = fanfare.New(nc); err != nil {
 		return s, err
 	}
-	attach()
 	if err := s.declare(); err != nil {
 		return s, err
 	}
-	s.routes()
-	return s, nil
+	return s, s.routes(metrics)
 }
 
 // window: 0 is at once in the file, which the node calls negative.
@@ -72,12 +70,19 @@ func window(d time.Duration) time.Duration {
 	return d
 }
 
-func (s *Server) routes() {
+func (s *Server) routes(metrics http.Handler) error {
+	api, err := s.useAPI()
+	if err != nil {
+		return err
+	}
 	s.mux.Handle("/connection/", s.node)
 	s.mux.Handle("/emulation", s.node)
 	s.mux.HandleFunc("GET /health", s.health)
 	s.mux.HandleFunc("GET /health/ready", s.ready)
-	s.useAPI()
+	s.mux.Handle("GET /metrics", metrics)
+	s.mux.Handle("/api", api)
+	s.mux.Handle("/api/", api)
+	return nil
 }
 
 // ServeHTTP serves what [Server.Serve] serves on a listener.
