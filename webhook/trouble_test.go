@@ -6,7 +6,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -306,4 +308,56 @@ func TestState_IsNotPrinted(t *testing.T) {
 	_, _ = fmt.Fprintf(out, "%#v %x\n", identity.State, identity.State)
 	require.NotContains(t, out.String(), "s3cret")
 	require.NotContains(t, out.String(), fmt.Sprintf("%x", "s3cret"))
+}
+
+// TestHooks_RepeatsWhatIsHarmless: a server that closes an idle connection just then costs a connect nothing. What may have had an
+// effect is not sent twice.
+func TestHooks_RepeatsWhatIsHarmless(t *testing.T) {
+	t.Parallel()
+	app := newApp(t)
+	var last sync.Map // the connections that were used
+	closing := func(answer string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if _, used := last.LoadOrStore(r.RemoteAddr, true); used {
+				broken("")(w, r)
+				return
+			}
+			inJSON(answer)(w, r)
+		}
+	}
+	app.reply("/connect", closing(`{"result":{"user":"42"}}`))
+	app.reply("/rpc", closing(`{"result":{}}`))
+	c := app.config()
+	patient := &http.Transport{}
+	defer patient.CloseIdleConnections()
+	c.Client = &http.Client{Transport: patient}
+	node := newNode(t, newHooks(t, c))
+	fanfaretest.Connect(t, node, "")
+	client := fanfaretest.Connect(t, node, "")
+	require.Len(t, app.asked("/connect"), 3)
+	_, err := client.RPC("x", nil)
+	require.Equal(t, fanfare.ErrInternal, err)
+	require.Len(t, app.asked("/rpc"), 1)
+}
+
+// TestHooks_ClientOfTheApp: one user's cookies must not come with another's calls, whatever client is given, and that stays as it is.
+func TestHooks_ClientOfTheApp(t *testing.T) {
+	t.Parallel()
+	app := newApp(t)
+	app.reply("/connect", func(w http.ResponseWriter, r *http.Request) {
+		http.SetCookie(w, &http.Cookie{Name: "sessionid", Value: "of the first"})
+		inJSON(`{"result":{}}`)(w, r)
+	})
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	c := app.config()
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	c.Client = &http.Client{Transport: transport, Jar: jar}
+	node := newNode(t, newHooks(t, c))
+	fanfaretest.Connect(t, node, "")
+	fanfaretest.Connect(t, node, "")
+	require.Empty(t, app.asked("/connect")[1].header.Get("Cookie"))
+	require.NotNil(t, c.Client.Jar)
+	require.Nil(t, c.Client.CheckRedirect)
 }
