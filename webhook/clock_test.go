@@ -323,3 +323,24 @@ func TestSubRefresh(t *testing.T) {
 		require.Contains(t, body, `"meta":{"v":2}`, "a refresh may replace it")
 	})
 }
+
+// TestBreaker_WhatCounts: what says that the app is away opens it, what an app says that is there does not.
+func TestBreaker_WhatCounts(t *testing.T) {
+	t.Parallel()
+	for status, opens := range map[int]bool{502: true, 503: true, 504: true, 500: false, 404: false, 429: false, 403: false, 401: false, 302: false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &wire{answer: func(r *http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: status, Body: http.NoBody, Request: r}, nil
+			}}
+			h, _ := w.hooks(t, nil)
+			for range 20 {
+				require.Error(t, ask(t.Context(), h))
+			}
+			want := 20
+			if opens {
+				want = 5
+			}
+			require.Equal(t, want, w.asked(), status)
+		})
+	}
+}
