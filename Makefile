@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help test race lint bench fuzz
+.PHONY: help test race lint bench fuzz packages
 
 COUNT    ?= 1
 PKGS     ?= ./...
@@ -7,7 +7,7 @@ BENCH    ?= .
 FUZZTIME ?= 30s
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-7s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-9s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 test: ## Run every test under the race detector, with the real SDK and browser (installs them).
 	@scripts/setup-test-tools
@@ -24,3 +24,6 @@ bench: ## Run the benchmarks of PKGS that match BENCH.
 
 fuzz: ## Fuzz every Fuzz function of PKGS for FUZZTIME each: a duration, or a number of inputs as 1000x.
 	@scripts/fuzz $(FUZZTIME) $(PKGS)
+
+packages: ## Build the .deb and .rpm of the standalone server into dist/.
+	@scripts/packages
