@@ -29,6 +29,7 @@ const complete = `{
 	"api_key": "api-key-api-key-api-key",
 	"personal_channel_prefix": "#",
 	"client_concurrency": 4,
+	"development": true,
 	"channels": {
 		"room:{id}": {
 			"history_size": 100, "history_ttl": "10m", "recover": "stream", "force_recovery": true, "force_positioning": true,
@@ -75,6 +76,7 @@ func TestLoad_EveryKey(t *testing.T) {
 	require.Equal(t, "api-key-api-key-api-key", c.APIKey.Reveal())
 	require.Equal(t, "#", c.PersonalChannelPrefix)
 	require.Equal(t, 4, c.ClientConcurrency)
+	require.True(t, c.Development)
 	yes := true
 	require.Equal(t, []config.Channel{{
 		Pattern: "room:{id}", HistorySize: 100, HistoryTTL: 10 * time.Minute, Recover: config.Stream, ForceRecovery: true,
