@@ -43,8 +43,9 @@ func isNull(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "
 
 // numericDate is a time in seconds, as tokens have it. The zero value is no time.
 type numericDate struct {
-	at  time.Time
-	set bool
+	at   time.Time
+	set  bool
+	zero bool // it is the number 0; a time before or shortly after it is not
 }
 
 // latest is the end of the year 9999.
@@ -59,7 +60,7 @@ func (d *numericDate) UnmarshalJSON(raw []byte) error {
 		return err
 	}
 	whole, part := math.Modf(min(max(f, 0), latest))
-	d.at, d.set = time.Unix(int64(whole), int64(part*1e9)), true
+	d.at, d.set, d.zero = time.Unix(int64(whole), int64(part*1e9)), true, f == 0
 	return nil
 }
 
@@ -86,7 +87,7 @@ func (f fields) stamp(userClaim string) (s stamp, err error) {
 // endsAt is when what the token gives ends; zero is never.
 func (s *stamp) endsAt() time.Time {
 	switch {
-	case s.expireAt.set && s.expireAt.at.Unix() == 0:
+	case s.expireAt.zero:
 		return time.Time{}
 	case s.expireAt.set:
 		return s.expireAt.at

@@ -74,6 +74,26 @@ func FuzzClaims(f *testing.F) {
 	})
 }
 
+// FuzzKeySet: whatever a provider publishes, nothing panics, and nothing in it makes a secret of what is public.
+func FuzzKeySet(f *testing.F) {
+	f.Add(string(keySet()))
+	f.Add(`{"keys":[{"kid":"k","kty":"RSA","n":"","e":"AQAB"},{"kid":"k","kty":"EC","crv":"P-256","x":"","y":""},{"kid":"k","kty":"OKP","crv":"Ed25519","x":"AA"}]}`)
+	f.Add(`{"keys":[{"kid":"k","kty":"oct","k":"YQ"},{"kid":"k","kty":"RSA","x5c":["AA"],"x5t":"AA"},null,1,{}]}`)
+	forged := token(jwt.SigningMethodHS256, []byte("a"), claims{"sub": "ann"}, "kid", "k")
+	strange := token(jwt.SigningMethodEdDSA, keys().otherEd, claims{"sub": "ann"}, "kid", "ed")
+	f.Fuzz(func(t *testing.T, set string) {
+		v, err := jwtauth.New(jwtauth.Config{JWKS: []byte(set)})
+		if err != nil {
+			require.ErrorContains(t, err, "jwtauth: Config.JWKS: ")
+			return
+		}
+		for _, tk := range []string{forged, strange} {
+			_, err = authenticate(t, v, tk)
+			require.Equal(t, fanfare.DisconnectInvalidToken, err)
+		}
+	})
+}
+
 // requireKnown: a refusal is an answer of the protocol, and never the reason for it.
 func requireKnown(t *testing.T, err error) {
 	t.Helper()

@@ -163,7 +163,7 @@ func (r *remoteKeys) fetch(q *keyRequest) {
 	case err != nil:
 		r.log.Warn("jwtauth: keys could not be got: the old ones stay in use", where, slog.Any("err", err))
 	case !slices.Equal(kids, slices.Sorted(maps.Keys(old))):
-		r.log.Info("jwtauth: new keys", where, slog.Any("kids", kids))
+		r.log.Info("jwtauth: new keys", where, slog.Int("keys", len(kids)), slog.Any("kids", kids[:min(len(kids), 10)]))
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanfare-go/fanfare"
+	"github.com/fanfare-go/fanfare/fanfaretest"
 	"github.com/fanfare-go/fanfare/jwtauth"
 )
 
@@ -264,6 +265,12 @@ func TestJWKS_EndpointAway(t *testing.T) {
 			requireAuth(t, v, a.token(), fanfare.DisconnectInvalidToken)
 		})
 	}
+	inBubble(t, "through a node: temporary, in time, and no fault of the connection", func(t *testing.T) {
+		node, began := startNode(t, remote(t, &provider{takes: time.Hour})), time.Now()
+		_, err := fanfaretest.Dial(t, node, "", fanfaretest.WithToken(newKey("a").token())).Connect()
+		require.Equal(t, fanfare.ErrInternal, err)
+		require.Equal(t, 3*time.Second, time.Since(began))
+	})
 	inBubble(t, "who waits leaves when the hook's time is over", func(t *testing.T) {
 		p := &provider{takes: time.Hour}
 		v, began := remote(t, p), time.Now()

@@ -67,6 +67,8 @@ func TestConnect_Spec5_1_Tokens(t *testing.T) {
 		"expired before":             {hs256(with(ann, claims{"exp": -62135596800})), fanfare.ErrTokenExpired},
 		"not good yet":               {hs256(with(ann, claims{"nbf": in(time.Hour)})), fanfare.ErrTokenExpired},
 		"ends in the past":           {hs256(with(ann, claims{"expire_at": in(-time.Hour)})), fanfare.ErrTokenExpired},
+		"ends before 1970":           {hs256(with(ann, claims{"expire_at": -1})), fanfare.ErrTokenExpired},
+		"ends shortly after 0":       {hs256(with(ann, claims{"expire_at": 0.5})), fanfare.ErrTokenExpired},
 		"expired, and of no use":     {hs256(with(ann, claims{"exp": in(-time.Second), "channel": "x"})), fanfare.DisconnectInvalidToken},
 		"expired, badly signed":      {token(jwt.SigningMethodHS256, []byte("x"), claims{"exp": 1}), fanfare.DisconnectInvalidToken},
 		"of a subscription":          {hs256(with(ann, claims{"channel": "token:1"})), fanfare.DisconnectInvalidToken},

@@ -137,7 +137,7 @@ export class Scenario {
   /** client makes a client that does not connect yet, by the door of this run unless a URL is given. */
   client({ user = this.user, node = 'main', url, ...options } = {}) {
     const way = (door) => ({ transport: door, endpoint: door === 'websocket' ? this.url(node, user) : this.endpoint(node, user, door) });
-    const targets = { websocket: this.url(node, user), plain: this.url(node, user), fallback: ['websocket', 'http_stream', 'sse'].map(way) };
+    const targets = { websocket: this.url(node, user), plain: this.url(node, user), tokens: this.url(node, user), fallback: ['websocket', 'http_stream', 'sse'].map(way) };
     const target = url ?? targets[this.env.door] ?? [way(this.env.door)];
     const client = new this.env.Centrifuge(target, {
       websocket: this.env.WebSocket,

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/fanfare-go/fanfare"
 	"github.com/fanfare-go/fanfare/examples/standalone/internal/config"
@@ -135,5 +136,10 @@ func (s *Server) subRefresh(ch *config.Channel) func(context.Context, *fanfare.S
 	case ch.Subscribe == config.Webhook || s.tokens == nil:
 		return nil
 	}
-	return s.tokens.SubRefresh
+	return func(ctx context.Context, r *fanfare.SubRefreshRequest) (fanfare.SubRefreshReply, error) {
+		if r.Token == "" {
+			return fanfare.SubRefreshReply{ExpireAt: time.Now()}, nil // it ends; the client subscribes anew with what it has
+		}
+		return s.tokens.SubRefresh(ctx, r)
+	}
 }
