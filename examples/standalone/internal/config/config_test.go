@@ -22,7 +22,7 @@ const complete = `{
 	"addr": ":9000",
 	"allowed_origins": ["https://example.com", "https://*.example.org"],
 	"anonymous": true,
-	"token_hmac_secret": "hmac-secret-hmac-secret",
+	"token_hmac_secret": "hmac-secret-hmac-secret-hmac-secret",
 	"jwks_url": "https://example.com/jwks",
 	"token_audience": "live",
 	"token_issuer": "app",
@@ -69,7 +69,7 @@ func TestLoad_EveryKey(t *testing.T) {
 	require.Equal(t, ":9000", c.Addr)
 	require.Equal(t, []string{"https://example.com", "https://*.example.org"}, c.AllowedOrigins)
 	require.True(t, c.Anonymous)
-	require.Equal(t, "hmac-secret-hmac-secret", c.TokenHMACSecret.Reveal())
+	require.Equal(t, "hmac-secret-hmac-secret-hmac-secret", c.TokenHMACSecret.Reveal())
 	require.Equal(t, "https://example.com/jwks", c.JWKSURL)
 	require.Equal(t, "live", c.TokenAudience)
 	require.Equal(t, "app", c.TokenIssuer)
@@ -300,6 +300,7 @@ func TestErrors_NeverHoldSecrets(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, warnings, 2)
 	require.Contains(t, warnings[0], "api_key: has fewer than 16 bytes")
+	require.Contains(t, warnings[1], "token_hmac_secret: has fewer than 32 bytes")
 	require.NotContains(t, strings.Join(warnings, ""), "s3cr3t")
 }
 
