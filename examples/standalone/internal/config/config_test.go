@@ -224,7 +224,7 @@ func TestLoad_NoFile(t *testing.T) {
 func TestLoad_TheEnvironmentOverrides(t *testing.T) {
 	t.Parallel()
 	c, warnings, err := load(t, complete, "FANFARE_ADDR=:7000", "FANFARE_ALLOWED_ORIGINS=https://a.example, https://b.example",
-		"FANFARE_ANONYMOUS=false", "FANFARE_TOKEN_HMAC_SECRET=another-secret-of-length", "FANFARE_API_KEY=12345678901234567890",
+		"FANFARE_ANONYMOUS=false", "FANFARE_TOKEN_HMAC_SECRET=another-secret-of-length-and-more", "FANFARE_API_KEY=12345678901234567890",
 		"FANFARE_CLIENT_CONCURRENCY=2", `FANFARE_CHANNELS={"news":{"subscribe":"anyone"},"x":{}}`, "FANFARE_WEBHOOKS_TIMEOUT=1s",
 		"FANFARE_WEBHOOKS_HEADERS=X-A,X-B", "FANFARE_LOG_LEVEL=warn", "FANFARE_DRAIN_WINDOW=", "FANFARE_SERVICE_HOST=10.0.0.1", "PATH=/bin")
 	require.NoError(t, err)
@@ -232,7 +232,7 @@ func TestLoad_TheEnvironmentOverrides(t *testing.T) {
 	require.Equal(t, ":7000", c.Addr)
 	require.Equal(t, []string{"https://a.example", "https://b.example"}, c.AllowedOrigins)
 	require.False(t, c.Anonymous)
-	require.Equal(t, "another-secret-of-length", c.TokenHMACSecret.Reveal())
+	require.Equal(t, "another-secret-of-length-and-more", c.TokenHMACSecret.Reveal())
 	require.Equal(t, "12345678901234567890", c.APIKey.Reveal(), "digits are text, too")
 	require.Equal(t, 2, c.ClientConcurrency)
 	require.Len(t, c.Channels, 2, "all channels, not those beside the file's")

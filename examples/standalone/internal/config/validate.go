@@ -13,7 +13,8 @@ import (
 	"unicode"
 )
 
-// What secrets should have in bytes: shorter ones can be guessed, that of tokens from any token, without asking the server (RFC 7518, 3.2).
+// What secrets should have in bytes: shorter ones can be guessed, that of tokens from any token, without asking the server
+// (RFC 7518, 3.2).
 const (
 	minTokenSecret = 32
 	minAPIKey      = 16

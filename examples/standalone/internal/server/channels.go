@@ -58,8 +58,8 @@ var access = map[config.Access]fanfare.Access{
 	config.Anyone: fanfare.Anyone, config.Users: fanfare.Users, config.Subscribers: fanfare.Subscribers,
 }
 
-// recovery: what is not forced is for the clients that ask for it. A cache is forced in so far as clients that come back get the
-// newest publication in any case; force_recovery gives it to those that come for the first time, too.
+// recovery: what is not forced is for the clients that ask for it. A cache is forced in so far as clients that come back get
+// the newest publication in any case; force_recovery gives it to those that come for the first time, too.
 func recovery(ch *config.Channel) fanfare.Recovery {
 	switch {
 	case ch.Recover == config.Stream && ch.ForceRecovery:
