@@ -87,6 +87,10 @@ func TestPackages(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, `{"anonymous": true}`, string(content), "what the administrator wrote stays")
 		startInstalled(t, root)
+
+		command(t, nil, "dpkg", "--root="+root, "--force-script-chrootless", "--purge", "fanfare")
+		require.NoFileExists(t, filepath.Join(root, "usr/bin/fanfare"))
+		require.NoFileExists(t, file)
 	})
 }
 

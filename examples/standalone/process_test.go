@@ -210,7 +210,8 @@ func (s *socket) next() (string, error) {
 	return string(frame), err
 }
 
-// TestProcess_WholeLife: what an app and its pages do with the server, from a token to the drain, and that no secret of it is logged.
+// TestProcess_WholeLife: what an app and its pages do with the server, from a token to the drain, and that no secret of it is
+// logged.
 func TestProcess_WholeLife(t *testing.T) {
 	const (
 		tokenSecret = "hmac-secret-hmac-secret-hmac-secret"

@@ -24,6 +24,7 @@ type Config struct {
 	APIKey                Secret
 	PersonalChannelPrefix string
 	ClientConcurrency     int // 0 is the node's default
+	Development           bool
 	Channels              []Channel
 	Webhooks              Webhooks
 	LogLevel              LogLevel
@@ -86,6 +87,7 @@ func (c *Config) fields() map[string]setter {
 		"api_key":                 secret(&c.APIKey),
 		"personal_channel_prefix": text(&c.PersonalChannelPrefix),
 		"client_concurrency":      number(&c.ClientConcurrency, 1, maxConcurrency),
+		"development":             boolean(&c.Development),
 		"channels":                {kindJSON, c.setChannels},
 		"webhooks": {kindJSON, func(d *decoder, v value) error {
 			return d.section(v, c.Webhooks.fields(), elsewhere(c.fields(), "the top of the file"))

@@ -22,13 +22,14 @@ const complete = `{
 	"addr": ":9000",
 	"allowed_origins": ["https://example.com", "https://*.example.org"],
 	"anonymous": true,
-	"token_hmac_secret": "hmac-secret-hmac-secret",
+	"token_hmac_secret": "hmac-secret-hmac-secret-hmac-secret",
 	"jwks_url": "https://example.com/jwks",
 	"token_audience": "live",
 	"token_issuer": "app",
 	"api_key": "api-key-api-key-api-key",
 	"personal_channel_prefix": "#",
 	"client_concurrency": 4,
+	"development": true,
 	"channels": {
 		"room:{id}": {
 			"history_size": 100, "history_ttl": "10m", "recover": "stream", "force_recovery": true, "force_positioning": true,
@@ -68,13 +69,14 @@ func TestLoad_EveryKey(t *testing.T) {
 	require.Equal(t, ":9000", c.Addr)
 	require.Equal(t, []string{"https://example.com", "https://*.example.org"}, c.AllowedOrigins)
 	require.True(t, c.Anonymous)
-	require.Equal(t, "hmac-secret-hmac-secret", c.TokenHMACSecret.Reveal())
+	require.Equal(t, "hmac-secret-hmac-secret-hmac-secret", c.TokenHMACSecret.Reveal())
 	require.Equal(t, "https://example.com/jwks", c.JWKSURL)
 	require.Equal(t, "live", c.TokenAudience)
 	require.Equal(t, "app", c.TokenIssuer)
 	require.Equal(t, "api-key-api-key-api-key", c.APIKey.Reveal())
 	require.Equal(t, "#", c.PersonalChannelPrefix)
 	require.Equal(t, 4, c.ClientConcurrency)
+	require.True(t, c.Development)
 	yes := true
 	require.Equal(t, []config.Channel{{
 		Pattern: "room:{id}", HistorySize: 100, HistoryTTL: 10 * time.Minute, Recover: config.Stream, ForceRecovery: true,
@@ -222,7 +224,7 @@ func TestLoad_NoFile(t *testing.T) {
 func TestLoad_TheEnvironmentOverrides(t *testing.T) {
 	t.Parallel()
 	c, warnings, err := load(t, complete, "FANFARE_ADDR=:7000", "FANFARE_ALLOWED_ORIGINS=https://a.example, https://b.example",
-		"FANFARE_ANONYMOUS=false", "FANFARE_TOKEN_HMAC_SECRET=another-secret-of-length", "FANFARE_API_KEY=12345678901234567890",
+		"FANFARE_ANONYMOUS=false", "FANFARE_TOKEN_HMAC_SECRET=another-secret-of-length-and-more", "FANFARE_API_KEY=12345678901234567890",
 		"FANFARE_CLIENT_CONCURRENCY=2", `FANFARE_CHANNELS={"news":{"subscribe":"anyone"},"x":{}}`, "FANFARE_WEBHOOKS_TIMEOUT=1s",
 		"FANFARE_WEBHOOKS_HEADERS=X-A,X-B", "FANFARE_LOG_LEVEL=warn", "FANFARE_DRAIN_WINDOW=", "FANFARE_SERVICE_HOST=10.0.0.1", "PATH=/bin")
 	require.NoError(t, err)
@@ -230,7 +232,7 @@ func TestLoad_TheEnvironmentOverrides(t *testing.T) {
 	require.Equal(t, ":7000", c.Addr)
 	require.Equal(t, []string{"https://a.example", "https://b.example"}, c.AllowedOrigins)
 	require.False(t, c.Anonymous)
-	require.Equal(t, "another-secret-of-length", c.TokenHMACSecret.Reveal())
+	require.Equal(t, "another-secret-of-length-and-more", c.TokenHMACSecret.Reveal())
 	require.Equal(t, "12345678901234567890", c.APIKey.Reveal(), "digits are text, too")
 	require.Equal(t, 2, c.ClientConcurrency)
 	require.Len(t, c.Channels, 2, "all channels, not those beside the file's")
@@ -298,6 +300,7 @@ func TestErrors_NeverHoldSecrets(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, warnings, 2)
 	require.Contains(t, warnings[0], "api_key: has fewer than 16 bytes")
+	require.Contains(t, warnings[1], "token_hmac_secret: has fewer than 32 bytes")
 	require.NotContains(t, strings.Join(warnings, ""), "s3cr3t")
 }
 

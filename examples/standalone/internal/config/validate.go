@@ -13,16 +13,22 @@ import (
 	"unicode"
 )
 
-// minSecret is what a secret should have in bytes; shorter ones can be guessed.
-const minSecret = 16
+// What secrets should have in bytes: shorter ones can be guessed, that of tokens from any token, without asking the server
+// (RFC 7518, 3.2).
+const (
+	minTokenSecret = 32
+	minAPIKey      = 16
+)
 
 // doubts are what may be meant, but hardly for long.
 func (c *Config) doubts() (warnings []string) {
-	for key, s := range map[string]Secret{"token_hmac_secret": c.TokenHMACSecret, "api_key": c.APIKey} {
-		if s.IsSet() && len(s.value) < minSecret {
-			warnings = append(warnings, c.Problem(key, "has fewer than %d bytes: it can be guessed", minSecret).Error())
+	short := func(key string, s Secret, least int) {
+		if s.IsSet() && len(s.value) < least {
+			warnings = append(warnings, c.Problem(key, "has fewer than %d bytes: it can be guessed", least).Error())
 		}
 	}
+	short("token_hmac_secret", c.TokenHMACSecret, minTokenSecret)
+	short("api_key", c.APIKey, minAPIKey)
 	if !c.Tokens() && !c.Anonymous && c.Webhooks.Connect == "" {
 		warnings = append(warnings, c.Problem("anonymous",
 			"is not set, and neither is token_hmac_secret, jwks_url or webhooks.connect: no client can connect").Error())

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/fanfare-go/fanfare"
 	"github.com/fanfare-go/fanfare/examples/standalone/internal/config"
@@ -57,8 +58,8 @@ var access = map[config.Access]fanfare.Access{
 	config.Anyone: fanfare.Anyone, config.Users: fanfare.Users, config.Subscribers: fanfare.Subscribers,
 }
 
-// recovery: what is not forced is for the clients that ask for it. A cache is forced in so far as clients that come back get the
-// newest publication in any case; force_recovery gives it to those that come for the first time, too.
+// recovery: what is not forced is for the clients that ask for it. A cache is forced in so far as clients that come back get
+// the newest publication in any case; force_recovery gives it to those that come for the first time, too.
 func recovery(ch *config.Channel) fanfare.Recovery {
 	switch {
 	case ch.Recover == config.Stream && ch.ForceRecovery:
@@ -135,5 +136,10 @@ func (s *Server) subRefresh(ch *config.Channel) func(context.Context, *fanfare.S
 	case ch.Subscribe == config.Webhook || s.tokens == nil:
 		return nil
 	}
-	return s.tokens.SubRefresh
+	return func(ctx context.Context, r *fanfare.SubRefreshRequest) (fanfare.SubRefreshReply, error) {
+		if r.Token == "" {
+			return fanfare.SubRefreshReply{ExpireAt: time.Now()}, nil // it ends; the client subscribes anew with what it has
+		}
+		return s.tokens.SubRefresh(ctx, r)
+	}
 }

@@ -17,8 +17,8 @@ type tokens interface {
 	SubRefresh(context.Context, *fanfare.SubRefreshRequest) (fanfare.SubRefreshReply, error)
 }
 
-// authenticate: a token counts if there is one and tokens are known; else the app is asked; else the client is anonymous, if it may
-// be.
+// authenticate: a token counts if there is one and tokens are known; else the app is asked; else the client is anonymous, if
+// it may be.
 func (s *Server) authenticate(ctx context.Context, r *fanfare.ConnectRequest) (fanfare.Identity, error) {
 	var id fanfare.Identity
 	var err error
@@ -43,15 +43,16 @@ func (s *Server) authenticate(ctx context.Context, r *fanfare.ConnectRequest) (f
 	return id, nil
 }
 
-// refresh: who came by a token prolongs by a token, and for the others the app is asked.
+// refresh: who came by a token prolongs by a token, and for those that the app let in the app is asked. Where neither can be
+// done the connection ends, and the client comes back as somebody whom the app, or a token, lets in anew.
 func (s *Server) refresh(ctx context.Context, r *fanfare.RefreshRequest) (fanfare.RefreshReply, error) {
 	switch {
 	case cameByApp(r.Client) && s.config.Webhooks.Refresh != "":
 		return s.app.Refresh(ctx, r)
-	case s.tokens != nil:
+	case !cameByApp(r.Client) && s.tokens != nil && r.Token != "":
 		return s.tokens.Refresh(ctx, r)
 	}
-	return fanfare.RefreshReply{}, fanfare.DisconnectExpired // with a new connection the app is asked anew
+	return fanfare.RefreshReply{}, fanfare.DisconnectExpired
 }
 
 // personal returns the user's own channel.
@@ -75,8 +76,8 @@ func (s *Server) addPersonal(id *fanfare.Identity) {
 	id.Subscriptions[channel] = reply
 }
 
-// declarePersonal makes sure that personal channels exist: without a pattern of the file's they are channels that only the server
-// subscribes users to, without history.
+// declarePersonal makes sure that personal channels exist: without a pattern of the file's they are channels that only the
+// server subscribes users to, without history.
 func (s *Server) declarePersonal() error {
 	if s.config.PersonalChannelPrefix == "" {
 		return nil

@@ -12,8 +12,8 @@ import (
 	"github.com/fanfare-go/fanfare/prommetrics"
 )
 
-// useMetrics measures the node, the process and the Go runtime, and returns what Prometheus scrapes. The registry is the server's own,
-// so that there may be several in one process.
+// useMetrics measures the node, the process and the Go runtime, and returns what Prometheus scrapes. The registry is the
+// server's own, so that there may be several in one process.
 func (s *Server) useMetrics(nc *fanfare.Config) (http.Handler, error) {
 	metrics := prommetrics.New(prommetrics.Config{})
 	registry := prometheus.NewRegistry()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,7 @@ func New(c *config.Config, log *slog.Logger) (s *Server, err error) {
 		AllowedOrigins: c.AllowedOrigins,
 		Authenticate:   s.authenticate,
 		Concurrency:    c.ClientConcurrency,
+		Development:    c.Development,
 		DrainWindow:    window(c.DrainWindow),
 		Logger:         log,
 	}
@@ -86,7 +88,18 @@ func (s *Server) routes(metrics http.Handler) error {
 }
 
 // ServeHTTP serves what [Server.Serve] serves on a listener.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !strings.HasPrefix(r.URL.Path, "/connection/") && r.URL.Path != "/emulation" {
+		// The node has deadlines of its own. Anything else is short, also for those who send nothing but the beginning of a body.
+		rc, deadline := http.NewResponseController(w), time.Now().Add(requestTimeout)
+		_ = rc.SetReadDeadline(deadline) // what has no deadlines is no network connection
+		_ = rc.SetWriteDeadline(deadline)
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// requestTimeout is longer than what the server API allows itself.
+const requestTimeout = 30 * time.Second
 
 // Serve serves until ctx ends, and then shuts down in order. It closes the listener.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {

@@ -308,3 +308,26 @@ func TestServe_AnswersProbesUntilTheEnd(t *testing.T) {
 	require.JSONEq(t, `{"status":"draining"}`, get("/health/ready").Body.String())
 	require.Equal(t, 200, get("/health").Code, "a process that drains is alive")
 }
+
+// timed is a connection that knows its deadlines.
+type timed struct {
+	*httptest.ResponseRecorder
+	read, write time.Time
+}
+
+func (w *timed) SetReadDeadline(t time.Time) error { w.read = t; return nil }
+
+func (w *timed) SetWriteDeadline(t time.Time) error { w.write = t; return nil }
+
+func TestServeHTTP_BoundsWhatIsNoStream(t *testing.T) {
+	t.Parallel()
+	s, _ := setup(t, `{"anonymous": true, "api_key": "api-key-api-key-api-key"}`)
+	for path, bounded := range map[string]bool{
+		"/api/publish": true, "/metrics": true, "/health": true, "/nothing": true, "/connection/nothing": false,
+	} {
+		w := &timed{ResponseRecorder: httptest.NewRecorder()}
+		s.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		require.Equal(t, bounded, !w.read.IsZero(), path)
+		require.Equal(t, bounded, !w.write.IsZero(), path)
+	}
+}

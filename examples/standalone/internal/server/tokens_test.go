@@ -23,11 +23,16 @@ func connection(t *testing.T, user string) string {
 	return token
 }
 
-func subscription(t *testing.T, user, channel string) fanfaretest.SubscribeOption {
+func subscriptionToken(t *testing.T, user, channel string) string {
 	t.Helper()
 	token, err := signer.SubscriptionToken(jwtauth.SubscriptionClaims{User: user, Channel: channel})
 	require.NoError(t, err)
-	return fanfaretest.Token(token)
+	return token
+}
+
+func subscription(t *testing.T, user, channel string) fanfaretest.SubscribeOption {
+	t.Helper()
+	return fanfaretest.Token(subscriptionToken(t, user, channel))
 }
 
 func TestTokens_SayWhoAndWhere(t *testing.T) {
@@ -54,6 +59,9 @@ func TestTokens_SayWhoAndWhere(t *testing.T) {
 	sub, err := c.Subscribe("secret:1", subscription(t, "ann", "secret:1"))
 	require.NoError(t, err)
 	require.True(t, sub.Expires)
+	again, err := c.SubRefresh("secret:1", subscriptionToken(t, "ann", "secret:1"))
+	require.NoError(t, err)
+	require.True(t, again.Expires)
 	_, err = c.Subscribe("users")
 	require.NoError(t, err)
 	_, err = c.Subscribe("closed", subscription(t, "ann", "closed"))
@@ -96,4 +104,14 @@ func TestTokens_BesideWebhooks(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.Subscribe("of:ann")
 	require.Error(t, err)
+}
+
+func TestTokens_WhoCameByTheAppCannotProlongByOne(t *testing.T) {
+	t.Parallel()
+	a := app(t)
+	s, _ := setup(t, strings.ReplaceAll(`{"token_hmac_secret": "`+secret+`", "webhooks": {"connect": "APP/connect",
+		"static_headers": {"X-Live-Secret": "static-secret-static"}}}`, "APP", a.URL))
+	c := fanfaretest.Connect(t, s.Node(), "", withUser("ann"))
+	_, err := c.Refresh(connection(t, "ann"))
+	require.ErrorIs(t, err, fanfare.DisconnectExpired, "it comes back, and the app is asked")
 }
