@@ -27,6 +27,7 @@ type Config struct {
 	Development           bool
 	Channels              []Channel
 	Webhooks              Webhooks
+	Limits                Limits
 	LogLevel              LogLevel
 	LogFormat             LogFormat
 	DrainWindow           time.Duration
@@ -92,6 +93,9 @@ func (c *Config) fields() map[string]setter {
 		"webhooks": {kindJSON, func(d *decoder, v value) error {
 			return d.section(v, c.Webhooks.fields(), elsewhere(c.fields(), "the top of the file"))
 		}},
+		"limits": {kindJSON, func(d *decoder, v value) error {
+			return d.section(v, c.Limits.fields(), elsewhere(c.fields(), "the top of the file"))
+		}},
 		"log_level":    choice(&c.LogLevel, "debug", "info", "warn", "error"),
 		"log_format":   choice(&c.LogFormat, Text, JSON),
 		"drain_window": duration(&c.DrainWindow),
@@ -130,6 +134,9 @@ func misplaced(key string) string {
 		return "the server speaks plain HTTP; a proxy in front of it ends TLS"
 	}
 	if s := elsewhere(new(Channel).fields(), `a channel, as channels["room:{id}"].`+key)(key); s != "" {
+		return s
+	}
+	if s := elsewhere(new(Limits).fields(), "limits."+key)(key); s != "" {
 		return s
 	}
 	return elsewhere(new(Webhooks).fields(), "webhooks."+key)(key)

@@ -43,6 +43,10 @@ const complete = `{
 		"publish": "http://app/publish", "rpc": "http://app/rpc", "headers": ["Accept-Language"], "timeout": "2s",
 		"sub_refresh": "http://app/sub_refresh", "static_headers": {"X-Live-Secret": "static-static"}, "max_concurrent": 8
 	},
+	"limits": {
+		"user_connections": 20, "replace_oldest": true, "commands_per_second": 50, "user_commands_per_second": 100,
+		"subscribes_per_second": 10, "user_connects_per_second": 5
+	},
 	"log_level": "debug",
 	"log_format": "json",
 	"drain_window": "3s",
@@ -88,6 +92,8 @@ func TestLoad_EveryKey(t *testing.T) {
 	require.Equal(t, config.Webhooks{Connect: "http://app/connect", Refresh: "http://app/refresh", Subscribe: "http://app/subscribe",
 		Publish: "http://app/publish", RPC: "http://app/rpc", Headers: []string{"Accept-Language"}, Timeout: 2 * time.Second,
 		SubRefresh: "http://app/sub_refresh", Static: map[string]config.Secret{"X-Live-Secret": config.NewSecret("static-static")}, MaxConcurrent: 8}, c.Webhooks)
+	require.Equal(t, config.Limits{UserConnections: 20, ReplaceOldest: true, Commands: 50, UserCommands: 100, Subscribes: 10, UserConnects: 5},
+		c.Limits)
 	require.Equal(t, config.LogLevel("debug"), c.LogLevel)
 	require.Equal(t, config.JSON, c.LogFormat)
 	require.Equal(t, 3*time.Second, c.DrainWindow)
@@ -179,6 +185,9 @@ func TestLoad_WrongValues(t *testing.T) {
 		{`{"channels": {"a": {"presence": true, "presence_read": "webhook"}}}`, `channels["a"].presence_read: cannot be "webhook"`},
 		{`{"channels": {"a": {"default_delta": true}}}`, `channels["a"].default_delta: needs delta`},
 		{`{"channels": {"a": {"delta": true, "default_delta": false}}}`, `channels["a"].default_delta: cannot be false`},
+		{`{"limits": {"replace_oldest": true}}`, `limits.replace_oldest: needs limits.user_connections`},
+		{`{"limits": {"commands_per_second": 0}}`, `limits.commands_per_second: of 0 must be between 1 and 100000`},
+		{`{"user_connections": 1}`, `user_connections: unknown key here: it belongs to limits.user_connections`},
 		{`{"webhooks": {"connect": "app"}}`, `webhooks.connect: must be a URL`},
 		{`{"webhooks": {"refresh": "http://app/"}}`, `webhooks.refresh: needs webhooks.connect`},
 		{`{"webhooks": {"subscribe": "http://app/"}, "channels": {"a": {"subscribe": "anyone"}}}`, `webhooks.subscribe: is never asked`},
@@ -314,7 +323,7 @@ func TestReadme_HasEveryKey(t *testing.T) {
 		require.Contains(t, complete, `"`+key+`"`, "TestLoad_EveryKey has them, too")
 	}
 	for _, v := range variables {
-		require.Contains(t, strings.ToUpper(string(readme)), strings.TrimPrefix(strings.TrimPrefix(v, "FANFARE_"), "WEBHOOKS_"))
+		require.Contains(t, strings.ToUpper(string(readme)), strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(v, "FANFARE_"), "WEBHOOKS_"), "LIMITS_"))
 	}
 }
 

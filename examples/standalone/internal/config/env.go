@@ -18,12 +18,15 @@ const FileVariable = prefix + "CONFIG"
 func (c *Config) variables() map[string]setter {
 	vars := make(map[string]setter)
 	for key, f := range c.fields() {
-		if key != "webhooks" {
+		if key != "webhooks" && key != "limits" {
 			vars[prefix+strings.ToUpper(key)] = f
 		}
 	}
 	for key, f := range c.Webhooks.fields() {
 		vars[prefix+"WEBHOOKS_"+strings.ToUpper(key)] = f
+	}
+	for key, f := range c.Limits.fields() {
+		vars[prefix+"LIMITS_"+strings.ToUpper(key)] = f
 	}
 	return vars
 }

@@ -45,6 +45,7 @@ func New(c *config.Config, log *slog.Logger) (s *Server, err error) {
 		DrainWindow:    window(c.DrainWindow),
 		Logger:         log,
 	}
+	limit(&nc, &c.Limits)
 	if err := errors.Join(s.useTokens(), s.useWebhooks(&nc)); err != nil {
 		return s, err
 	}

@@ -115,3 +115,12 @@ func TestTokens_WhoCameByTheAppCannotProlongByOne(t *testing.T) {
 	_, err := c.Refresh(connection(t, "ann"))
 	require.ErrorIs(t, err, fanfare.DisconnectExpired, "it comes back, and the app is asked")
 }
+
+func TestLimits_HoldForAUser(t *testing.T) {
+	t.Parallel()
+	s, _ := setup(t, `{"token_hmac_secret": "`+secret+`", "limits": {"user_connections": 1}}`)
+	fanfaretest.Connect(t, s.Node(), "", fanfaretest.WithToken(connection(t, "ann")))
+	_, err := fanfaretest.Dial(t, s.Node(), "", fanfaretest.WithToken(connection(t, "ann"))).Connect()
+	require.Equal(t, uint32(3504), err.(*fanfare.Disconnect).Code)
+	fanfaretest.Connect(t, s.Node(), "", fanfaretest.WithToken(connection(t, "bob")))
+}
