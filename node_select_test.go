@@ -21,7 +21,7 @@ func TestSelect(t *testing.T) {
 		uni := fanfaretest.Dial(t, a, "ann", fanfaretest.Unidirectional())
 		welcome, err := uni.Connect()
 		require.NoError(t, err)
-		c := connections{fanfaretest.Connect(t, a, "ann"), fanfaretest.Connect(t, b, "ann"), uni}
+		c := connections{fanfaretest.Connect(t, a, "ann", fanfaretest.WithToken("t")), fanfaretest.Connect(t, b, "ann", fanfaretest.WithToken("t")), uni}
 		for _, k := range []*fanfaretest.Client{c.here, c.there, c.uni} {
 			received(t, k)
 			k.Events()
@@ -62,7 +62,7 @@ func TestSelect(t *testing.T) {
 			node, c, session := start(t)
 			opts := test.opts(c, session)
 			want := map[*fanfaretest.Client]bool{c.here: test.here, c.there: test.there, c.uni: test.uni}
-			expect := func(operation string, err error, pushes ...string) {
+			expect := func(operation string, err error) {
 				require.NoError(t, err)
 				synctest.Wait()
 				for k, meant := range want {
@@ -74,7 +74,9 @@ func TestSelect(t *testing.T) {
 				}
 			}
 			expect("subscribe", node.Subscribe(t.Context(), "ann", "x", fanfare.SubscribeReply{}, opts...))
+			want[c.uni] = false // who has no token is not told of an expiry
 			expect("refresh", node.Refresh(t.Context(), "ann", time.Now().Add(time.Hour), opts...))
+			want[c.uni] = test.uni
 			expect("unsubscribe", node.Unsubscribe(t.Context(), "ann", "x", opts...))
 			require.NoError(t, node.Disconnect(t.Context(), "ann", nil, opts...))
 			for k, meant := range want {

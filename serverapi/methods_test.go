@@ -136,7 +136,7 @@ func TestSubscribe(t *testing.T) {
 func TestUnsubscribeDisconnectRefresh(t *testing.T) {
 	k := newKit(t)
 	connect := func(user string) *fanfaretest.Client {
-		c := fanfaretest.Connect(t, k.node, user)
+		c := fanfaretest.Connect(t, k.node, user, fanfaretest.WithToken("t")) // or it is not told when it expires
 		_, err := c.Subscribe("plain")
 		require.NoError(t, err)
 		return c
