@@ -44,8 +44,12 @@ func (v *Verifier) Authenticate(ctx context.Context, r *fanfare.ConnectRequest) 
 }
 
 // Refresh is a [fanfare.Config.Refresh] by a new connection token of the same user. What else the token says does not count. An
-// expired one closes the connection with 3005, so that the client connects anew; any other that is not good with 3500.
+// expired one closes the connection with 3005, so that the client connects anew; any other that is not good with 3500. Who came
+// without a token is not prolonged: see [fanfare.RefreshRequest.Token].
 func (v *Verifier) Refresh(ctx context.Context, r *fanfare.RefreshRequest) (fanfare.RefreshReply, error) {
+	if r.Token == "" {
+		return fanfare.RefreshReply{}, fanfare.ErrExpired // the node asks: nobody sent anything that is no good
+	}
 	t, err := v.connectionToken(ctx, r.Token)
 	if err == nil && t.user != r.Client.User() {
 		err = fmt.Errorf("%w: it is another user's", errInvalid)
@@ -74,8 +78,12 @@ func (v *Verifier) Subscribe(ctx context.Context, r *fanfare.SubscribeRequest) (
 }
 
 // SubRefresh is a [fanfare.ChannelOptions.SubRefresh] by a new token of the same subscription. An expired one ends the subscription, so
-// that the client subscribes anew; any other that is not good closes the connection with 3500.
+// that the client subscribes anew; any other that is not good closes the connection with 3500. A subscription that was made without a
+// token, by the server for instance, is not prolonged: it expires.
 func (v *Verifier) SubRefresh(ctx context.Context, r *fanfare.SubRefreshRequest) (fanfare.SubRefreshReply, error) {
+	if r.Token == "" {
+		return fanfare.SubRefreshReply{}, fanfare.ErrExpired
+	}
 	t, err := v.subscriptionToken(ctx, r.Token)
 	if err == nil {
 		err = t.isFor(r.Client, r.Channel)

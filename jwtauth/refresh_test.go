@@ -199,3 +199,49 @@ func TestSubRefresh_Time(t *testing.T) {
 		require.Zero(t, unsubscribed(t, c))
 	})
 }
+
+// TestRefresh_WithoutToken: the node asks by itself about what was made without a token. That is an end like any other: the client
+// may come back, and the end of one subscription is not that of the connection.
+func TestRefresh_WithoutToken(t *testing.T) {
+	ann := jwtauth.ConnectionClaims{User: "ann", NeverExpires: true}
+	inBubble(t, "a connection", func(t *testing.T) {
+		node := startNode(t, newVerifier(t), func(c *fanfare.Config) {
+			c.Authenticate = func(context.Context, *fanfare.ConnectRequest) (fanfare.Identity, error) {
+				return fanfare.Identity{User: "ann", ExpireAt: time.Now().Add(time.Minute)}, nil
+			}
+		})
+		d, end := lasts(t, connect(t, node, ""))
+		require.Equal(t, fanfare.DisconnectExpired, end)
+		require.Equal(t, time.Minute, d)
+	})
+	node := func(t *testing.T) (*fanfare.Node, *fanfaretest.Client) {
+		v := newVerifier(t)
+		n := startNode(t, v)
+		n.Channel("open", fanfare.ChannelOptions{
+			Subscribe: func(context.Context, *fanfare.SubscribeRequest) (fanfare.SubscribeReply, error) {
+				return fanfare.SubscribeReply{ExpireAt: time.Now().Add(time.Minute)}, nil
+			},
+			SubRefresh: v.SubRefresh,
+		})
+		return n, connect(t, n, must((&jwtauth.Signer{Key: secret}).ConnectionToken(ann)))
+	}
+	inBubble(t, "a subscription", func(t *testing.T) {
+		_, c := node(t)
+		_, err := c.Subscribe("open")
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		events := c.Events()
+		require.Len(t, events, 1)
+		require.Equal(t, fanfaretest.KindUnsubscribe, events[0].Kind)
+		require.EqualValues(t, 2501, events[0].Code)
+		_, end := lasts(t, c)
+		require.Nil(t, end, "the connection goes on")
+	})
+	inBubble(t, "a subscription of the server's", func(t *testing.T) {
+		n, c := node(t)
+		require.NoError(t, n.Subscribe(t.Context(), "ann", "open", fanfare.SubscribeReply{ExpireAt: time.Now().Add(time.Minute)}))
+		_, end := lasts(t, c)
+		require.Equal(t, fanfare.DisconnectSubExpired, end)
+	})
+}

@@ -9,7 +9,10 @@ esac
 
 root="${DPKG_ROOT:-}"
 if ! grep -q '^fanfare:' "$root/etc/passwd"; then
-	useradd ${root:+--prefix "$root"} --system --user-group --no-create-home --home-dir /nonexistent \
+	group=--user-group
+	! grep -q '^fanfare:' "$root/etc/group" || group="--gid fanfare" # useradd refuses to make one that is there
+	# shellcheck disable=SC2086
+	useradd ${root:+--prefix "$root"} --system $group --no-create-home --home-dir /nonexistent \
 		--shell /usr/sbin/nologin --comment "fanfare real-time server" fanfare
 fi
 # They may hold secrets. By number, since the group may be known in $root only.

@@ -127,7 +127,8 @@ func TestCollector_Trouble(t *testing.T) {
 		})
 		node.RPC("panic", func(context.Context, *fanfare.RPCRequest) ([]byte, error) { panic("boom") })
 		before := gather(t, node.registry)
-		for _, series := range []string{`fanfare_hook_panics_total{hook="RPC"}`, `fanfare_dropped_publications_total{pattern="lossy"}`,
+		for _, series := range []string{`fanfare_hook_panics_total{hook="RPC"}`, `fanfare_hook_panics_total{hook="Revalidate"}`,
+			`fanfare_dropped_publications_total{pattern="lossy"}`,
 			`fanfare_recoveries_total{outcome="failed",pattern="kept:{id}"}`, `fanfare_repairs_total{outcome="incomplete",pattern="kept:{id}"}`} {
 			value, ok := before[series]
 			require.True(t, ok, "%s is there from the beginning", series)

@@ -50,7 +50,7 @@ var methods = []string{"connect", "subscribe", "unsubscribe", "publish", "presen
 
 // hooks are those that the node may call.
 var hooks = []string{"Authenticate", "Refresh", "Message", "Disconnected", "Subscribe", "SubRefresh", "Unsubscribed", "Publish",
-	"ReadHistory", "ReadPresence", "RPC"}
+	"ReadHistory", "ReadPresence", "RPC", "Revalidate"}
 
 func (c *Collector) counter(name, help string, labels ...string) *prometheus.CounterVec {
 	v := prometheus.NewCounterVec(prometheus.CounterOpts{

@@ -135,19 +135,21 @@ func TestSubscribe(t *testing.T) {
 
 func TestUnsubscribeDisconnectRefresh(t *testing.T) {
 	k := newKit(t)
-	connect := func(user string) *fanfaretest.Client {
-		c := fanfaretest.Connect(t, k.node, user, fanfaretest.WithToken("t")) // or it is not told when it expires
+	connect := func(user string, opts ...fanfaretest.Option) *fanfaretest.Client {
+		c := fanfaretest.Connect(t, k.node, user, opts...)
 		_, err := c.Subscribe("plain")
 		require.NoError(t, err)
 		return c
 	}
-	one, two, ben, anonymous := connect("42"), connect("42"), connect("ben"), connect("")
+	// Only who came with a token is told of a new time.
+	one, two, ben, anonymous := connect("42"), connect("42", fanfaretest.WithToken("t")), connect("ben"), connect("")
 	for _, test := range [][3]string{
 		{"unsubscribe", `{"channel":"","user":"42"}`, badRequest},
 		{"unsubscribe", `{"channel":"other","user":"42"}`, unknown},
 		{"unsubscribe", `{"channel":"plain","user":"42","client":"` + one.ID() + `"}`, done},
 		{"unsubscribe", `{"channel":"plain","user":"nobody"}`, done},
 		{"refresh", `{"user":"42"}`, badRequest},
+		{"refresh", `{"user":"42","client":"` + one.ID() + `","expire_at":4102444800}`, done},
 		{"refresh", `{"user":"42","client":"` + two.ID() + `","expire_at":` + fmt.Sprint(time.Now().Add(time.Hour).Unix()) + `,"info":{}}`, done},
 		{"refresh", `{"user":"ben","expired":true,"expire_at":null}`, done},
 		{"disconnect", `{"user":"42","disconnect":{"code":5,"reason":"x"}}`, badRequest},
@@ -160,6 +162,7 @@ func TestUnsubscribeDisconnectRefresh(t *testing.T) {
 	}
 	require.Equal(t, []string{`{"push":{"channel":"plain","unsubscribe":{"code":2000,"reason":"server unsubscribe"}}}`}, events(t, one, 1))
 	require.Equal(t, &fanfare.Disconnect{Code: 4501, Reason: "banned"}, closed(t, one))
+	require.Empty(t, one.Events())
 	require.Regexp(t, `{"push":{"refresh":{"expires":true,"ttl":3[56]\d\d}}}`, events(t, two, 1)[0])
 	require.Equal(t, fanfare.DisconnectForce, closed(t, two))
 	require.Equal(t, fanfare.DisconnectExpired, closed(t, ben))

@@ -156,9 +156,11 @@ func validateURL(raw string) error {
 	return nil
 }
 
-// unforwarded are headers that belong to one hop, or describe the call itself.
+// unforwarded are headers that belong to one hop, or describe the call itself. With Idempotency-Key or X-Idempotency-Key net/http
+// repeats any call, so that browsers would decide whether something is published twice.
 var unforwarded = []string{"Accept", "Accept-Encoding", "Connection", "Content-Encoding", "Content-Length", "Content-Type", "Expect",
-	"Forwarded", "Host", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
+	"Forwarded", "Host", "Idempotency-Key", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+	"X-Idempotency-Key"}
 
 func ownHeader(name string) bool {
 	return slices.Contains(unforwarded, name) || strings.HasPrefix(name, "Proxy-") || strings.HasPrefix(name, "Sec-Websocket-")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fanfare-go/fanfare"
 	"github.com/fanfare-go/fanfare/fanfaretest"
+	"github.com/fanfare-go/fanfare/webhook"
 )
 
 // TestRefresh_ByTheServer: who came by a cookie is prolonged without knowing it, also over a time in which the app was down, and
@@ -53,4 +54,20 @@ func TestRefresh_ByTheServer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRefresh_ByTheServerOfNobody: without a URL there is nobody to ask, so what has an expiry ends, and may come back.
+func TestRefresh_ByTheServerOfNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		until := strconv.FormatInt(time.Now().Add(time.Minute).Unix(), 10)
+		w := &wire{answer: says(`{"result":{"user":"42","expire_at":` + until + `}}`)}
+		h, _ := w.hooks(t, func(c *webhook.Config) { c.Refresh = "" })
+		client := fanfaretest.Connect(t, newNode(t, h), "", fanfaretest.WithTimeout(time.Hour))
+		began := time.Now()
+		d, err := client.Closed(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, fanfare.DisconnectExpired.Code, d.Code)
+		require.LessOrEqual(t, time.Since(began), time.Minute)
+	})
 }

@@ -177,6 +177,9 @@ func (h *Hooks) SubRefresh(ctx context.Context, r *fanfare.SubRefreshRequest) (f
 }
 
 func (h *Hooks) refreshed(ctx context.Context, e *endpoint, s *State, q whose) (time.Time, error) {
+	if e == nil && q.Token == "" {
+		return time.Time{}, fanfare.ErrExpired // the node asks, and there is nobody to ask: it ends as it would without this hook
+	}
 	result, err := consult[refreshResult](ctx, h, e, s, q)
 	if errors.Is(err, fanfare.ErrUnauthorized) || errors.Is(err, fanfare.ErrPermissionDenied) {
 		return time.Time{}, fanfare.ErrExpired

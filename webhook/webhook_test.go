@@ -216,6 +216,8 @@ func TestNew_NamesWhatIsWrong(t *testing.T) {
 		"Config.Headers: Proxy-Authorization": {Connect: good, Headers: []string{"proxy-authorization"}},
 		"Config.Headers: Sec-Websocket-Key":   {Connect: good, Headers: []string{"Sec-WebSocket-Key"}},
 		"Config.Headers: Host":                {Connect: good, Headers: []string{"Host"}},
+		"Config.Headers: X-Idempotency-Key":   {Connect: good, Headers: []string{"x-idempotency-key"}},
+		"Config.Static: Idempotency-Key":      {Connect: good, Static: http.Header{"Idempotency-Key": {"x"}}},
 		`Config.Headers: "a b"`:               {Connect: good, Headers: []string{"a b"}},
 		`Config.Static: ""`:                   {Connect: good, Static: http.Header{"": {"x"}}},
 		"Config.Static: Content-Length":       {Connect: good, Static: http.Header{"Content-Length": {"1"}}},

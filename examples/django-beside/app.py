@@ -17,6 +17,7 @@ import secrets
 import socketserver
 import sqlite3
 import sys
+import tempfile
 import time
 import urllib.parse
 from http import HTTPStatus
@@ -26,7 +27,11 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 import live
 
 HERE = Path(__file__).parent
-DATABASE = os.environ.get("APP_DATABASE", "")  # empty: in memory
+DATABASE = os.environ.get("APP_DATABASE", "")
+if not DATABASE:
+    # A file that is gone with the process. In memory SQLite does not wait for other threads, and fails.
+    scratch = tempfile.TemporaryDirectory(prefix="notes-")
+    DATABASE = os.path.join(scratch.name, "notes.db")
 COOKIE = "notes_session"
 SESSION_DAYS = 14
 MAX_FORM = 8 << 10
@@ -41,7 +46,7 @@ MEMBERS = [("garden", "ann"), ("garden", "ben"), ("office", "ann"), ("office", "
 
 
 def connect_database():
-    db = sqlite3.connect(DATABASE or "file:notes?mode=memory&cache=shared", uri=not DATABASE, timeout=5)
+    db = sqlite3.connect(DATABASE, timeout=5)
     db.row_factory = sqlite3.Row
     return db
 
@@ -49,6 +54,7 @@ def connect_database():
 def create_tables(db):
     db.executescript(
         """
+        pragma journal_mode = wal; -- who reads does not wait for who writes
         create table if not exists person (name text primary key, salt blob not null, password blob not null);
         create table if not exists member (room text not null, person text not null, primary key (room, person));
         create table if not exists session (id blob primary key, person text not null, until integer not null);
@@ -383,8 +389,9 @@ class Handler(WSGIRequestHandler):
 
 def main():
     host, _, port = os.environ.get("APP_ADDR", "127.0.0.1:8000").rpartition(":")
-    db = connect_database()  # stays open: without DATABASE the data are gone with the last connection
+    db = connect_database()
     create_tables(db)
+    db.close()
     with Server((host, int(port)), Handler) as server:
         server.set_app(app)
         print(f"notes are at http://{host}:{server.server_port}", file=sys.stderr, flush=True)

@@ -67,6 +67,14 @@ func TestPackages(t *testing.T) {
 		checkFiles(t, root)
 		startInstalled(t, root)
 	})
+	t.Run("install where the group is there already", func(t *testing.T) {
+		root := scratchRoot(t)
+		require.NoError(t, os.WriteFile(filepath.Join(root, "etc/group"), []byte("fanfare:x:4711:\n"), 0o644))
+		install(t, root, deb)
+		passwd, err := os.ReadFile(filepath.Join(root, "etc/passwd"))
+		require.NoError(t, err)
+		require.Regexp(t, `(?m)^fanfare:[^:]*:[1-9]\d*:4711:`, string(passwd))
+	})
 	t.Run("install", func(t *testing.T) {
 		root := scratchRoot(t)
 		install(t, root, deb)
@@ -179,6 +187,7 @@ func TestUnit(t *testing.T) {
 	} {
 		require.Equal(t, []string{want}, unit[key], key)
 	}
+	require.Empty(t, unit["ProcSubset"], "it would hide net.core.somaxconn")
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		t.Skip("systemd-analyze is not available")
 	}

@@ -150,7 +150,7 @@ func write(t *testing.T, file string) string {
 }
 
 func TestProcess_DrainsAtTheFirstSignal(t *testing.T) {
-	p := start(t, build(t), write(t, `{"anonymous": true, "drain_delay": "300ms"}`))
+	p := start(t, build(t), write(t, `{"anonymous": true, "drain_delay": "2s"}`))
 	status, body := p.get(t, "/health")
 	require.Equal(t, 200, status, body)
 	status, body = p.get(t, "/health/ready")
