@@ -276,6 +276,7 @@ func (r *room) gapBefore(p *Publication) bool {
 
 // broadcast hands a publication to every audience; see post. The lock is held.
 func (r *room) broadcast(p *Publication, inline *[]*audience) {
+	came := time.Now()
 	if p.Offset > 0 {
 		if p.Epoch == r.delivered.Epoch && p.Offset <= r.delivered.Offset {
 			return // a late delivery of what a repair has delivered
@@ -284,12 +285,12 @@ func (r *room) broadcast(p *Publication, inline *[]*audience) {
 		if p.Epoch != r.top.Epoch || p.Offset > r.top.Offset {
 			r.top = p.Position
 		}
-		r.deliveredAt = time.Now() // of the stream: what is not stored does not say that nothing of it was lost
+		r.deliveredAt = came // of the stream: what is not stored does not say that nothing of it was lost
+		if r.repairing {
+			came = r.missedAt // what is not stored does not wait for a repair
+		}
 	}
-	b := &broadcast{channel: r.channel, publication: p, size: p.size(false) + broadcastOverhead}
-	if b.came = r.deliveredAt; r.repairing {
-		b.came = r.missedAt
-	}
+	b := &broadcast{channel: r.channel, publication: p, size: p.size(false) + broadcastOverhead, came: came}
 	if r.editing > 0 {
 		b.edit = &edit{base: r.last, target: &content{p: p, seq: r.seq + 1}} // the number that post gives
 		r.last = b.edit.target
