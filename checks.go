@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// hookRevalidate is the name of [Revalidate.Check] among the hooks. It is called for every client again and again: when it hangs
-// that is no fault of the client, and no news after the first time.
+// hookRevalidate is the name of [Revalidate.Check] among the hooks.
 const hookRevalidate = "Revalidate"
 
 // errNoAnswer says that a hook did not return within HookTimeout.
@@ -103,12 +102,15 @@ type answered[T any] struct {
 }
 
 // ask calls one of the app's functions for a client that waits for nothing. The error is about the call: there is no answer then.
+// When it hangs that is no fault of the client, and no news after the first time.
 func ask[T any](p *place, c *Client, name, channel string, fn func(context.Context) (T, error)) (answered[T], error) {
 	if c.ctx.Err() != nil {
 		return answered[T]{}, errGone
 	}
 	p.holds.Add(1)
-	a, err := callHook(context.Background(), c, name, channel, func(ctx context.Context) (answered[T], error) {
+	run := c.hookRun(name, channel)
+	run.routine = true
+	a, err := callRun(context.Background(), c, run, func(ctx context.Context) (answered[T], error) {
 		defer p.returned()
 		v, err := fn(ctx)
 		probe(err)

@@ -36,7 +36,7 @@ type hookRun struct {
 	user    string
 	started time.Time
 	warned  atomic.Bool // it was named in a warning: once is enough
-	routine bool        // called for every client again and again: no fault of this one, if it hangs
+	routine bool        // the node asks by itself, for every client: no fault of this one, if it hangs
 }
 
 func (h *hookRun) attrs() []any {
@@ -141,9 +141,17 @@ type hookResult[T any] struct {
 //
 // errGone and errAnswered say that there is nobody to answer; *Error and *Disconnect are the hook's refusal.
 func callHook[T any](base context.Context, c *Client, name, channel string, fn func(context.Context) (T, error), late func(T)) (T, error) {
+	return callRun(base, c, c.hookRun(name, channel), fn, late)
+}
+
+func (c *Client) hookRun(name, channel string) *hookRun {
+	return &hookRun{name: name, channel: channel, client: c.id, user: c.User(), started: time.Now()}
+}
+
+// callRun is callHook for a call that was prepared.
+func callRun[T any](base context.Context, c *Client, run *hookRun, fn func(context.Context) (T, error), late func(T)) (T, error) {
 	var none T
 	n := c.node
-	run := &hookRun{name: name, channel: channel, client: c.id, user: c.User(), started: time.Now(), routine: name == hookRevalidate}
 	if ok, first := n.hooks.start(run, false); !ok {
 		if first {
 			n.log.Warn("too many hooks are running; commands are refused until some return", slog.Int("max", n.config.MaxRunningHooks))
@@ -276,7 +284,7 @@ func guard[T any](n *Node, run *hookRun, fn func() (T, error)) (r hookResult[T])
 // notify runs one of the app's notices on a goroutine of its own, with a fresh context. Nobody waits for it, but a panic
 // costs the connection like that of any other hook.
 func (n *Node) notify(c *Client, name, channel string, fn func(context.Context)) {
-	run := &hookRun{name: name, channel: channel, client: c.id, user: c.User(), started: time.Now()}
+	run := c.hookRun(name, channel)
 	n.hooks.start(run, true)
 	hanging := n.warnIfHanging(run)
 	// Owned by the hook tracker: it ends when the app's function returns.

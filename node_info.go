@@ -94,8 +94,8 @@ func (n *Node) info() NodeInfo {
 	i := NodeInfo{ID: n.id, Name: n.config.Name, Version: Version, Uptime: time.Since(n.began)}
 	n.mu.RLock()
 	i.Users = len(n.clients.users)
-	for _, first := range n.clients.users {
-		first.each(func(*Client) bool { i.Clients++; return true })
+	for _, connections := range n.connected {
+		i.Clients += connections
 	}
 	n.mu.RUnlock()
 	for r := range n.hub.All() {

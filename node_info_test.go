@@ -3,6 +3,7 @@ package fanfare_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,6 +137,40 @@ func TestNode_Info_WithoutAnswer(t *testing.T) {
 		require.ErrorIs(t, err, fanfare.ErrClosed)
 		_, err = a.Channels(t.Context(), "")
 		require.ErrorIs(t, err, fanfare.ErrClosed)
+	})
+}
+
+// slowBroker takes a while for what is sent to one node.
+type slowBroker struct{ *fanfare.MemoryBroker }
+
+func (b *slowBroker) SendControl(ctx context.Context, from, to string, data []byte) error {
+	if to != "" {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return b.MemoryBroker.SendControl(ctx, from, to, data)
+}
+
+func TestNode_Info_AtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker := &slowBroker{fanfare.NewMemoryBroker(fanfare.MemoryBrokerConfig{})}
+		t.Cleanup(func() { require.NoError(t, broker.Close()) })
+		config := fanfare.Config{Broker: broker}
+		a, b := startMember(t, config), startMember(t, config)
+		_, err := a.Info(t.Context())
+		require.NoError(t, err)
+		began := time.Now()
+		infos, errs := make([]fanfare.Info, 50), make([]error, 50)
+		var asked sync.WaitGroup
+		for i := range infos {
+			asked.Go(func() { infos[i], errs[i] = a.Info(t.Context()) })
+		}
+		asked.Wait()
+		require.Less(t, time.Since(began), time.Second)
+		for i, info := range infos {
+			require.NoError(t, errs[i])
+			require.Len(t, info.Nodes, 2)
+			require.Equal(t, b.ID(), info.Nodes[1].ID)
+		}
 	})
 }
 

@@ -276,8 +276,7 @@ func (r *room) gapBefore(p *Publication) bool {
 
 // broadcast hands a publication to every audience; see post. The lock is held.
 func (r *room) broadcast(p *Publication, inline *[]*audience) {
-	now := time.Now()
-	came := now
+	came := time.Now()
 	if p.Offset > 0 {
 		if p.Epoch == r.delivered.Epoch && p.Offset <= r.delivered.Offset {
 			return // a late delivery of what a repair has delivered
@@ -286,9 +285,9 @@ func (r *room) broadcast(p *Publication, inline *[]*audience) {
 		if p.Epoch != r.top.Epoch || p.Offset > r.top.Offset {
 			r.top = p.Position
 		}
-		r.deliveredAt = now // of the stream: what is not stored does not say that nothing of it was lost
+		r.deliveredAt = came // of the stream: what is not stored does not say that nothing of it was lost
 		if r.repairing {
-			came = r.missedAt
+			came = r.missedAt // what is not stored does not wait for a repair
 		}
 	}
 	b := &broadcast{channel: r.channel, publication: p, size: p.size(false) + broadcastOverhead, came: came}

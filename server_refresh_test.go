@@ -199,3 +199,29 @@ func TestSubRefresh_ByTheServer(t *testing.T) {
 		}
 	}
 }
+
+// An app that hangs costs no connection before its time, as one that fails does not.
+func TestRefresh_ByTheServer_Hangs(t *testing.T) {
+	inBubble(t, "until the grace is over", func(t *testing.T) {
+		node := watch(t, fanfare.Config{
+			HookTimeout: time.Second,
+			Authenticate: func(context.Context, *fanfare.ConnectRequest) (fanfare.Identity, error) {
+				return fanfare.Identity{User: "ann", ExpireAt: time.Now().Add(time.Minute)}, nil
+			},
+			Refresh: func(context.Context, *fanfare.RefreshRequest) (fanfare.RefreshReply, error) {
+				time.Sleep(2 * time.Second)
+				return fanfare.RefreshReply{}, errAway
+			},
+		})
+		c := fanfaretest.Dial(t, node.Node, "")
+		_, err := c.Connect()
+		require.NoError(t, err)
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		d, err := c.Closed(ctx)
+		require.NoError(t, err)
+		require.Equal(t, fanfare.DisconnectExpired, d)
+		require.Equal(t, time.Minute+25*time.Second, time.Since(began))
+	})
+}

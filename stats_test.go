@@ -224,6 +224,32 @@ func TestObserver_Delivered(t *testing.T) {
 		requirePublish(t, node, "x", `4`)
 		require.Equal(t, []time.Duration{0}, seen.read())
 	})
+	inBubble(t, "what is not stored counts from when it came, in a quiet channel and while others wait", func(t *testing.T) {
+		var seen delays
+		broker := newFaultBroker(t)
+		node := startNode(t, broker.config, func(c *fanfare.Config) { c.Observer = &seen })
+		node.Channel("x", kept)
+		for _, user := range []string{"ann", "bob"} {
+			requireSubscribe(t, fanfaretest.Connect(t, node, user), "x")
+		}
+		passing := func() {
+			_, err := node.Publish(t.Context(), "x", []byte(`"typing"`), fanfare.WithoutHistory())
+			require.NoError(t, err)
+		}
+		time.Sleep(time.Minute)
+		passing()
+		require.Equal(t, []time.Duration{0}, seen.read())
+		requirePublish(t, node, "x", `1`)
+		require.Equal(t, []time.Duration{0}, seen.read())
+		broker.lose(2)
+		release := broker.hangHistory()
+		requirePublish(t, node, "x", `2`, `3`)
+		time.Sleep(2 * time.Second)
+		passing()
+		require.Equal(t, []time.Duration{0}, seen.read())
+		release()
+		require.Equal(t, []time.Duration{2 * time.Second, 2 * time.Second}, seen.read())
+	})
 	inBubble(t, "who does not read has it queued", func(t *testing.T) {
 		var seen delays
 		node := startNode(t, func(c *fanfare.Config) { c.Observer = &seen })

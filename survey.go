@@ -17,8 +17,8 @@ import (
 const (
 	// surveyWindow is how long a survey waits for nodes that this one has never heard of: brokers do not say which there are.
 	surveyWindow = 250 * time.Millisecond
-	// maxAnswering bounds the surveys of other nodes that are answered at once.
-	maxAnswering = 4
+	// maxAnswering bounds the surveys of other nodes that are answered at once, and maxUnanswered those that wait for that.
+	maxAnswering, maxUnanswered = 4, 256
 )
 
 // Operations of a [controlMessage] that are about surveys.
@@ -83,11 +83,12 @@ type surveyedChannel struct {
 
 // surveys are the questions under way, and the nodes that were heard of. The zero value is ready to use.
 type surveys struct {
-	mu        sync.Mutex // guards below
-	peers     map[string]bool
-	running   map[string]*survey
-	answering int
-	known     bool // other nodes have heard of this one
+	mu         sync.Mutex // guards below
+	peers      map[string]bool
+	running    map[string]*survey
+	answering  int
+	unanswered []*surveyMessage // of other nodes, in order
+	known      bool             // other nodes have heard of this one
 }
 
 // survey is a question under way. surveys.mu guards it.
@@ -209,15 +210,25 @@ func (v *surveys) control(n *Node, m *controlMessage) {
 		}
 	case opSurvey:
 		v.known = true
-		if v.answering >= maxAnswering {
-			n.log.Warn("too many surveys of the nodes; one is not answered", slog.String("from", q.From))
-			return
-		}
-		v.answering++
-		// Owned by the node: it is bounded by the timeout of the send.
-		if !n.goroutines.start(func() { v.answer(n, q) }) {
-			v.answering--
-		}
+		v.enqueue(n, q)
+	}
+}
+
+// enqueue sees to it that a survey is answered: who asks takes a node that does not answer for a dead one. The lock is held.
+func (v *surveys) enqueue(n *Node, q *surveyMessage) {
+	if len(v.unanswered) >= maxUnanswered {
+		n.log.Warn("too many surveys of the nodes; one is not answered", slog.String("from", q.From))
+		return
+	}
+	v.unanswered = append(v.unanswered, q)
+	if v.answering == maxAnswering {
+		return
+	}
+	v.answering++
+	// Owned by the node: it ends when nothing waits, each answer being bounded by the timeout of the send.
+	if !n.goroutines.start(func() { v.answerAll(n) }) {
+		v.answering--
+		v.unanswered = nil // the node is shutting down
 	}
 }
 
@@ -228,15 +239,33 @@ func (s *survey) wake() {
 	}
 }
 
-func (v *surveys) answer(n *Node, q *surveyMessage) {
-	defer func() {
+// answerAll answers surveys until none waits.
+func (v *surveys) answerAll(n *Node) {
+	for {
 		v.mu.Lock()
-		defer v.mu.Unlock()
-		v.answering--
-	}()
+		if len(v.unanswered) == 0 {
+			v.answering--
+			v.unanswered = nil
+			v.mu.Unlock()
+			return
+		}
+		q := v.unanswered[0]
+		v.unanswered = v.unanswered[1:]
+		v.mu.Unlock()
+		if !v.answer(n, q) {
+			// By the time that the broker works again the others have given up; and Shutdown waits for this.
+			v.mu.Lock()
+			v.unanswered = nil
+			v.mu.Unlock()
+		}
+	}
+}
+
+// answer answers one survey, and reports whether that could be sent.
+func (v *surveys) answer(n *Node, q *surveyMessage) bool {
 	bus, ok := n.broker.(ControlBus)
 	if !ok {
-		return
+		return false
 	}
 	a := n.surveyed(q)
 	data, err := json.Marshal(controlMessage{Op: opSurveyed, Survey: a})
@@ -248,6 +277,7 @@ func (v *surveys) answer(n *Node, q *surveyMessage) {
 	if err != nil {
 		n.log.Warn("survey not answered", slog.String("from", q.From), slog.Any("err", err))
 	}
+	return err == nil
 }
 
 // surveyed is this node's answer.
