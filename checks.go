@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,10 +24,20 @@ type checks struct {
 	max   int
 
 	mu      sync.Mutex // a leaf; guards below
-	waiting []func(*place)
+	waiting []check
+	sweepAt int                  // how many may wait before those are left out whose clients have gone
 	running int                  // places that are taken
 	told    map[string]time.Time // when there was last reason to tell of something
 }
+
+// check is a call that waits for a place.
+type check struct {
+	client *Client
+	do     func(*place)
+}
+
+// fewChecks is how many may always wait.
+const fewChecks = 256
 
 // place is one of the few. Whoever asks holds it, and so does the hook until it returns: hooks that hang keep their place, so
 // that there are never more of them.
@@ -35,10 +46,15 @@ type place struct {
 	holds  atomic.Int32
 }
 
-// add queues a call. It does not block.
-func (k *checks) add(do func(*place)) {
+// add queues a call for a client. It does not block. While hooks hang nothing is taken out of the queue: what waits is then bounded
+// by the clients that there are.
+func (k *checks) add(c *Client, do func(*place)) {
 	k.mu.Lock()
-	k.waiting = append(k.waiting, do)
+	if len(k.waiting) >= max(k.sweepAt, fewChecks) {
+		k.waiting = slices.DeleteFunc(k.waiting, func(w check) bool { return w.client.ctx.Err() != nil })
+		k.sweepAt = 2 * len(k.waiting)
+	}
+	k.waiting = append(k.waiting, check{c, do})
 	k.mu.Unlock()
 	k.fill()
 }
@@ -70,13 +86,13 @@ func (k *checks) work() {
 			k.mu.Unlock()
 			return
 		}
-		do := k.waiting[0]
-		k.waiting[0] = nil
+		next := k.waiting[0]
+		k.waiting[0] = check{}
 		k.waiting = k.waiting[1:]
 		k.mu.Unlock()
 		p := &place{checks: k}
 		p.holds.Store(1)
-		do(p)
+		next.do(p)
 		if p.holds.Add(-1) > 0 {
 			return // the hook has been given up, but has not returned
 		}

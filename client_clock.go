@@ -169,12 +169,12 @@ func (c *Client) tick() {
 	if v := c.vigil; v != nil && due(v.dueAt, now) {
 		dueAt := v.dueAt
 		v.dueAt = 0
-		later = append(later, func() { c.node.checks.add(func(p *place) { c.revalidate(p, dueAt) }) })
+		later = append(later, func() { c.node.checks.add(c, func(p *place) { c.revalidate(p, dueAt) }) })
 	}
 	if due(k.askAt, today) {
 		expireAt := k.expireAt
 		k.askAt = 0
-		later = append(later, func() { c.node.prolongings.add(func(p *place) { c.prolong(p, expireAt) }) })
+		later = append(later, func() { c.node.prolongings.add(c, func(p *place) { c.prolong(p, expireAt) }) })
 	}
 	if due(k.subsAt, today) {
 		later = append(later, c.dueSubscriptions(today)...)
@@ -215,7 +215,7 @@ func (c *Client) dueSubscriptions(now wall) (later []func()) {
 		if due(s.askAt, now) {
 			expireAt := s.expireAt
 			s.askAt = 0
-			later = append(later, func() { n.prolongings.add(func(p *place) { c.prolongSubscription(p, s, expireAt) }) })
+			later = append(later, func() { n.prolongings.add(c, func(p *place) { c.prolongSubscription(p, s, expireAt) }) })
 		}
 		c.clock.subsAt = sooner(c.clock.subsAt, sooner(s.endsAt(), s.askAt))
 	}
