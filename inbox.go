@@ -112,6 +112,14 @@ func (w *worker) delivered(size int) {
 	}
 }
 
+// abandon lets go of what came too late to be delivered, leaves for instance: the worker's goroutine has ended, and nobody posts any more.
+func (w *worker) abandon() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ready, w.paced, w.lagging = nil, nil, nil
+	w.delivered(int(w.bytes.Load()))
+}
+
 // awaitEmpty returns when everything was delivered, or when the context ends. What is published, and then the end of a
 // connection or subscription, shall come in this order.
 func (w *worker) awaitEmpty(ctx context.Context) {

@@ -223,5 +223,6 @@ func TestRefresh_ByTheServer_Hangs(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, fanfare.DisconnectExpired, d)
 		require.Equal(t, time.Minute+25*time.Second, time.Since(began))
+		time.Sleep(2 * time.Second) // Shutdown waits for the last call for a second only
 	})
 }

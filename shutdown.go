@@ -90,6 +90,9 @@ func (n *Node) detach(ctx context.Context) error {
 		err = errors.Join(err, n.broker.Close())
 	}
 	n.daemons.Wait()
+	for _, w := range n.workers {
+		w.abandon()
+	}
 	if o, ok := n.config.Observer.(NodeObserver); ok {
 		o.Detach(n)
 	}
