@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"sync"
 	"testing"
 
@@ -26,10 +28,20 @@ var schema = sync.OnceValues(func() (protoreflect.MessageDescriptors, error) {
 	return files[0].Messages(), nil
 })
 
+// errNoAnswer says that the library panicked over a message, so that it has no opinion to compare with. Its decoder for
+// messages without generated code does so over a map's entry in which a second key of another wire type follows the first.
+var errNoAnswer = errors.New("the library panicked")
+
 // decodeBySchema decodes a message with the library.
-func decodeBySchema(t testing.TB, name protoreflect.Name, data []byte) (*dynamicpb.Message, error) {
+func decodeBySchema(t testing.TB, name protoreflect.Name, data []byte) (m *dynamicpb.Message, err error) {
 	t.Helper()
-	m := newMessage(t, name)
+	m = newMessage(t, name)
+	defer func() {
+		if p := recover(); p != nil {
+			require.Equal(t, "type mismatch: cannot convert nil to map key", fmt.Sprint(p), "another panic than the known one")
+			err = errNoAnswer
+		}
+	}()
 	return m, proto.Unmarshal(data, m)
 }
 
