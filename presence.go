@@ -3,6 +3,7 @@ package fanfare
 import (
 	"context"
 	"fmt"
+	"iter"
 )
 
 // PresenceStats are the counts of a channel's presence.
@@ -73,6 +74,70 @@ func (n *Node) Presence(ctx context.Context, channel string) ([]ClientInfo, erro
 		return nil, fmt.Errorf("fanfare: presence of %q: %w", channel, err)
 	}
 	return members, nil
+}
+
+// presencePage is how many members are read at once.
+const presencePage = 1000
+
+// PresenceSeq is [Node.Presence] for channels with so many members that they should not be in memory at once: they are read in
+// pages, if the presence is a [PresenceScanner], while the loop runs. Who is there all the time comes at least once; hardly
+// ever, and never within a page, twice. After an error, which comes with no member, there is nothing more.
+func (n *Node) PresenceSeq(ctx context.Context, channel string) iter.Seq2[ClientInfo, error] {
+	return func(yield func(ClientInfo, error) bool) {
+		if err := n.keepsPresence(channel); err != nil {
+			yield(ClientInfo{}, err)
+			return
+		}
+		for m, err := range n.scanMembers(ctx, channel) {
+			if err != nil {
+				err = fmt.Errorf("fanfare: presence of %q: %w", channel, err)
+			}
+			if !yield(m, err) {
+				return
+			}
+		}
+	}
+}
+
+// scanMembers reads the members of a channel in pages, if that is possible.
+func (n *Node) scanMembers(ctx context.Context, channel string) iter.Seq2[ClientInfo, error] {
+	scanner, ok := n.presence.(PresenceScanner)
+	if !ok {
+		scanner = wholePresence{n.presence}
+	}
+	return func(yield func(ClientInfo, error) bool) {
+		cursor := ""
+		seen := make(map[string]bool) // the clients of a page
+		for {
+			members, next, err := scanner.ScanMembers(ctx, channel, cursor, presencePage)
+			if err != nil {
+				yield(ClientInfo{}, err)
+				return
+			}
+			clear(seen)
+			for _, m := range members {
+				if seen[m.Client] {
+					continue
+				}
+				seen[m.Client] = true
+				if !yield(m, nil) {
+					return
+				}
+			}
+			if next == "" {
+				return
+			}
+			cursor = next
+		}
+	}
+}
+
+// wholePresence reads everything as one page.
+type wholePresence struct{ Presence }
+
+func (p wholePresence) ScanMembers(ctx context.Context, channel, _ string, _ int) ([]ClientInfo, string, error) {
+	members, err := p.Members(ctx, channel)
+	return members, "", err
 }
 
 // PresenceStats returns how many are subscribed to the channel now. Errors are those of [Node.Presence].
