@@ -17,6 +17,7 @@ var ErrUnavailable = errors.New("redisbroker: Redis is not available")
 type Broker struct {
 	config Config
 	shards []*shard
+	leases *leases
 
 	closing sync.Once
 	closed  chan struct{}
@@ -37,12 +38,16 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		}
 		b.shards = append(b.shards, shard)
 	}
+	b.leases = newLeases(b)
 	return b, nil
 }
 
 // Close implements [fanfare.Broker].
 func (b *Broker) Close() error {
 	b.closing.Do(func() {
+		if b.leases != nil {
+			b.leases.close()
+		}
 		close(b.closed)
 		for _, s := range b.shards {
 			s.close()

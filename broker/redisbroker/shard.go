@@ -16,6 +16,7 @@ type shard struct {
 	server Server
 	name   string // the same on every node
 	client rueidis.Client
+	keeper *keeper
 }
 
 func (s Server) options() rueidis.ClientOption {
