@@ -140,7 +140,7 @@ func (k *keeper) tryConnection(ctx context.Context, v *view, others []string, in
 	}
 	answer, err := result.ToArray()
 	if err != nil {
-		return nil, k.leases.broker.failed(ctx, err)
+		return nil, unexpected(err)
 	}
 	parts := make([]string, len(answer))
 	for i := range answer {
@@ -148,7 +148,7 @@ func (k *keeper) tryConnection(ctx context.Context, v *view, others []string, in
 			n, _ := answer[i].AsInt64()
 			parts[i] = strconv.FormatInt(n, 10)
 		} else if parts[i], err = answer[i].ToString(); err != nil {
-			return nil, k.leases.broker.failed(ctx, err)
+			return nil, unexpected(err)
 		}
 	}
 	return parts, nil

@@ -73,7 +73,9 @@ func (l *leases) acquire(ctx context.Context, node string, why purpose) error {
 
 // release detaches a node: its connections are counted no more. Its leases end if nothing else needs them. What a server cannot
 // be told in time it finds out when the lease is over.
-func (l *leases) release(ctx context.Context, node string) {
+func (l *leases) release(node string) {
+	ctx, cancel := context.WithTimeout(l.ctx, l.broker.config.Timeout)
+	defer cancel()
 	if err := l.lock(ctx); err != nil {
 		return
 	}

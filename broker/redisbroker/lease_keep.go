@@ -3,6 +3,8 @@ package redisbroker
 import (
 	"context"
 	_ "embed"
+	"errors"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -97,21 +99,21 @@ func (k *keeper) holds() bool {
 	return len(k.holdings) > 0
 }
 
-// note logs that leases cannot be renewed, and that they can again, once each.
+// note logs that leases cannot be renewed, and that they can again, once each. That a server is away is logged already.
 func (k *keeper) note(err error) {
-	if k.leases.ctx.Err() != nil {
+	if k.leases.ctx.Err() != nil || errors.Is(err, ErrUnavailable) {
 		return
 	}
 	k.mu.Lock()
 	changed := k.failing != (err != nil)
 	k.failing = err != nil
 	k.mu.Unlock()
-	log := k.leases.broker.config.Logger
+	log := k.leases.broker.config.Logger.With(slog.String("server", k.shard.name))
 	switch {
 	case changed && err != nil:
-		log.Warn("leases cannot be renewed; presence and counted connections are brought back when Redis is", slog.String("server", k.shard.name), slog.Any("err", err))
+		log.Error("leases are not renewed: others will take this node for dead", slog.Any("err", err))
 	case changed:
-		log.Info("leases are renewed again", slog.String("server", k.shard.name))
+		log.Info("leases are renewed again")
 	}
 }
 
@@ -200,7 +202,7 @@ func (k *keeper) renewOnce(ctx context.Context, claim bool) error {
 	}
 	r, err := parseRenewal(result)
 	if err != nil {
-		return k.leases.broker.failed(ctx, err)
+		return unexpected(err)
 	}
 	r.view.asked, r.view.seen = asked, time.Now()
 	if last != nil {
@@ -275,7 +277,13 @@ func (k *keeper) knows(v *view, incs []string) bool {
 	return true
 }
 
-func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+// unexpected wraps an error of reading an answer.
+func unexpected(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("redisbroker: unexpected answer: %w", err)
+}
 
 // number reads what Redis prints for a whole number.
 func number(s string) int64 {

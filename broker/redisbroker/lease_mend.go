@@ -131,12 +131,13 @@ func (k *keeper) tellAgain(ctx context.Context, h *holding, inc string, r repair
 func (k *keeper) noteServers() {
 	ctx, cancel := context.WithTimeout(k.leases.ctx, min(k.leases.broker.config.Timeout, k.lease/3))
 	defer cancel()
-	nodes := k.shard.client.Nodes()
-	lives := make(chan string, len(nodes))
+	masters := k.shard.masters.all()
+	lives := make(chan string, len(masters))
 	var asked sync.WaitGroup
-	for _, n := range nodes {
+	for _, m := range masters {
 		asked.Go(func() {
-			if info, err := n.Do(ctx, n.B().Info().Section("replication").Build()).ToString(); err == nil {
+			info, err := m.client.Do(ctx, m.client.B().Info().Section("replication").Build()).ToString()
+			if err == nil {
 				lives <- life(info)
 			}
 		})

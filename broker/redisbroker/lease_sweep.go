@@ -48,7 +48,7 @@ func (s *sweep) run(ctx context.Context) error {
 		}
 		places, err := result.AsStrSlice()
 		if err != nil {
-			return s.leases.broker.failed(ctx, err)
+			return unexpected(err)
 		}
 		if len(places) == 0 {
 			break

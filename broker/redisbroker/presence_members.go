@@ -67,21 +67,21 @@ func parseMember(client, value string) (fanfare.ClientInfo, error) {
 // addMember returns how many clients the member's user has then.
 func (k *keeper) addMember(ctx context.Context, inc, channel string, m fanfare.ClientInfo) (int, error) {
 	result, err := k.shard.run(ctx, presenceAdd, k.presenceKeys(channel), []string{inc, m.Client, memberValue(m)})
-	return k.count(ctx, result, err)
+	return count(result, err)
 }
 
 // removeMember returns how many clients the member's user has left, or -1 if it is not the node's.
 func (k *keeper) removeMember(ctx context.Context, node, channel, client string) (int, error) {
 	result, err := k.shard.run(ctx, presenceRemove, k.presenceKeys(channel), []string{node, client})
-	return k.count(ctx, result, err)
+	return count(result, err)
 }
 
-func (k *keeper) count(ctx context.Context, result rueidis.RedisResult, err error) (int, error) {
+func count(result rueidis.RedisResult, err error) (int, error) {
 	if err != nil {
 		return 0, err
 	}
 	n, err := result.AsInt64()
-	return int(n), k.leases.broker.failed(ctx, err)
+	return int(n), unexpected(err)
 }
 
 // membersAgain puts members in, or takes them out.
@@ -107,7 +107,7 @@ func (k *keeper) sweepMembers(ctx context.Context, channel, inc string) (members
 	}
 	gone, err := result.AsStrSlice()
 	if err != nil {
-		return nil, 0, k.leases.broker.failed(ctx, err)
+		return nil, 0, unexpected(err)
 	}
 	for i := 0; i+1 < len(gone); i += 2 {
 		if m, err := parseMember(gone[i], gone[i+1]); err == nil {
@@ -132,20 +132,20 @@ func (k *keeper) memberCounts(ctx context.Context, channel string) (memberCounts
 	}
 	answer, err := result.ToArray()
 	if err != nil {
-		return c, k.leases.broker.failed(ctx, err)
+		return c, unexpected(err)
 	}
 	for i, m := range answer {
 		if i%2 == 1 {
 			inc, err := m.ToString()
 			if err != nil {
-				return c, k.leases.broker.failed(ctx, err)
+				return c, unexpected(err)
 			}
 			c.incs = append(c.incs, inc)
 			continue
 		}
 		n, err := m.AsInt64()
 		if err != nil {
-			return c, k.leases.broker.failed(ctx, err)
+			return c, unexpected(err)
 		}
 		if i == 0 {
 			c.users = int(n)

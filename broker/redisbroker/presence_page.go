@@ -47,12 +47,12 @@ func (k *keeper) memberPage(ctx context.Context, channel, cursor string, limit i
 	}
 	answer, err := result.ToArray()
 	if err != nil {
-		return nil, "", k.leases.broker.failed(ctx, err)
+		return nil, "", unexpected(err)
 	}
 	var lists [3][]string
 	for i := range lists {
 		if lists[i], err = answer[i].AsStrSlice(); err != nil {
-			return nil, "", k.leases.broker.failed(ctx, err)
+			return nil, "", unexpected(err)
 		}
 	}
 	holders, clients, values := lists[0], lists[1], lists[2]

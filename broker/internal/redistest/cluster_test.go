@@ -26,33 +26,39 @@ func TestCluster(t *testing.T) {
 	t.Run("a slot moves with its keys", func(t *testing.T) {
 		const tag = "{some}"
 		from := c.Owner(tag)
-		for i := range 250 {
-			from.CLI("SET", fmt.Sprint(tag, i), "value")
-		}
+		require.Equal(t, "OK", from.CLI("DEBUG", "POPULATE", "250", tag))
 		from.CLI("XADD", tag+"stream", "1-1", "name", "value")
 		c.MoveSlot(tag)
 		to := c.Owner(tag)
 		require.NotEqual(t, from, to)
-		require.Equal(t, "value", to.CLI("GET", tag+"249"))
+		require.Equal(t, "value:249", to.CLI("GET", tag+":249"))
 		require.Equal(t, "1", to.CLI("XLEN", tag+"stream"))
-		require.Contains(t, from.CLI("GET", tag+"249"), "MOVED")
+		require.Contains(t, from.CLI("GET", tag+":249"), "MOVED")
 		c.MoveSlot(tag)
 		c.MoveSlot(tag)
 		require.Equal(t, from, c.Owner(tag))
 		require.Equal(t, "251", from.CLI("CLUSTER", "COUNTKEYSINSLOT", fmt.Sprint(c.Slot(tag))))
 	})
 
-	t.Run("a member comes back, with its data or without", func(t *testing.T) {
+	t.Run("every member has a life of its own, which a moved slot finds another of", func(t *testing.T) {
+		from := c.Owner("moved")
+		before := life(t, from, "moved")
+		c.MoveSlot("moved")
+		to := c.Owner("moved")
+		require.Equal(t, before, to.CLI("HGET", "moved", "life"))
+		require.NotEqual(t, before, life(t, to, "moved"))
+		require.Equal(t, before, field(from.CLI("INFO", "replication"), "master_replid"))
+	})
+
+	t.Run("a member comes back without its data", func(t *testing.T) {
 		owner := c.Owner("key1")
-		owner.Kill()
-		owner.Start()
-		c.AwaitOK()
-		require.Equal(t, "value", owner.CLI("GET", "key1"))
+		before := life(t, owner, "{key1}life")
 		owner.Kill()
 		owner.Wipe()
 		owner.Start()
 		c.AwaitOK()
 		require.Equal(t, owner, c.Owner("key1"))
 		require.Empty(t, owner.CLI("GET", "key1"))
+		require.NotEqual(t, before, life(t, owner, "{key1}life"))
 	})
 }
