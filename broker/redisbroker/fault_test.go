@@ -150,16 +150,21 @@ func TestFault_ASlotMoves(t *testing.T) {
 	publish(t, b, "stays", "1")
 	cluster.MoveSlot("fanfare:m:{.moves}")
 
-	eventually(t, "the node is told", func() bool { return len(n.interruptions()) > 0 })
-	require.Equal(t, [][]string{{"moves"}}, n.interruptions())
-	after := publish(t, b, "moves", "2")
-	require.EqualValues(t, 2, after.Offset)
-	require.NotEqual(t, before.Epoch, after.Epoch, "another server may not know everything")
-	publish(t, b, "stays", "2")
-	eventually(t, "both deliver", func() bool {
-		return slices.Equal(n.got("moves"), []string{"1", "2"}) && slices.Equal(n.got("stays"), []string{"1", "2"})
+	// A server may end the subscriptions of a slot more than once while it changes hands; each time it is told.
+	var after fanfare.Position
+	eventually(t, "it is delivered again", func() bool {
+		after = publish(t, b, "moves", "2")
+		return slices.Contains(n.got("moves"), "2")
 	})
-	require.Equal(t, []string{"1", "2"}, kept(t, b, "moves"))
+	require.NotEqual(t, before.Epoch, after.Epoch, "another server may not know everything")
+	require.NotEmpty(t, n.interruptions())
+	for _, channels := range n.interruptions() {
+		require.Equal(t, []string{"moves"}, channels)
+	}
+	h := read(t, b, "moves")
+	require.Len(t, h.Publications, int(h.Offset), "offsets go on, and nothing that is stored is lost")
+	publish(t, b, "stays", "2")
+	eventually(t, "the other is not concerned", func() bool { return slices.Equal(n.got("stays"), []string{"1", "2"}) })
 }
 
 func TestFault_AServerThatIsGone(t *testing.T) {
