@@ -20,7 +20,7 @@ import (
 // impatient is a broker that gives up soon, and its log.
 func impatient(t testing.TB, servers ...redisbroker.Server) (*redisbroker.Broker, *lines) {
 	log := &lines{}
-	return configured(t, redisbroker.Config{Servers: servers, Timeout: 300 * time.Millisecond, Logger: log.logger()}), log
+	return configured(t, redisbroker.Config{Servers: servers, Timeout: time.Second, Logger: log.logger()}), log
 }
 
 func TestFault_APausedServer(t *testing.T) {
