@@ -118,6 +118,9 @@ func (k *keeper) orphan(channel, inc string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	d := debt{placeKey{kindMembers, channel}, inc}
+	if len(k.orphans) > 10_000 {
+		clear(k.orphans)
+	}
 	first := !k.orphans[d]
 	k.orphans[d] = true
 	return first
