@@ -93,30 +93,11 @@ func (b *Broker) mark(ctx context.Context, channel string, after head, s state) 
 // read returns the publications that a query wants of the stream with the given head, and whether there should be older ones that are
 // not there.
 func (b *Broker) read(ctx context.Context, channel string, h head, q fanfare.HistoryQuery) (pubs []*fanfare.Publication, trimmed bool, err error) {
-	from, to := h.kept(b.clock.now())+1, h.top // what is kept
-	switch {
-	case q.Since == nil:
-	case q.Reverse:
-		to = min(to, max(q.Since.Offset, 1)-1)
-	case q.Since.Offset >= to:
-		return nil, false, nil
-	default:
-		from = max(from, q.Since.Offset+1)
-	}
-	if q.Limit == 0 || from > to {
+	r, n := newReader(h, q, b.clock.now())
+	if n == 0 {
 		return nil, false, nil
 	}
-	r := reader{head: h, next: from, to: to, limit: -1, clock: &b.clock}
-	if q.Limit > 0 && q.Reverse && to-from >= uint64(q.Limit) {
-		r.next = to - uint64(q.Limit) + 1
-	} else if !q.Reverse {
-		r.limit = q.Limit
-	}
-	n := to - r.next + 1
-	if r.limit > 0 {
-		n = min(n, uint64(r.limit))
-	}
-	if err := b.scan(ctx, b.recordSubject(channel), h.seqBefore(r.next), int(min(n, scanBatch))+scanSpare, r.take); err != nil {
+	if err := b.scan(ctx, b.recordSubject(channel), h.seqBefore(r.next), n+scanSpare, r.take); err != nil {
 		return nil, false, err
 	}
 	if err := r.complete(); err != nil {
@@ -135,13 +116,42 @@ const scanSpare = 16
 // negative.
 type reader struct {
 	head     head
+	now      int64
 	next, to uint64
 	limit    int
-	clock    *clock
 
 	pubs    []*fanfare.Publication
 	trimmed bool // some before the first one were not there
 	err     error
+}
+
+// newReader returns a reader of what a query wants of the stream with the given head, and how many publications that are about; 0 if there
+// are none.
+func newReader(h head, q fanfare.HistoryQuery, now int64) (r reader, n int) {
+	from, to := h.kept(now)+1, h.top // what is kept
+	switch {
+	case q.Since == nil:
+	case q.Reverse:
+		to = min(to, max(q.Since.Offset, 1)-1)
+	case q.Since.Offset >= to:
+		return r, 0
+	default:
+		from = max(from, q.Since.Offset+1)
+	}
+	if q.Limit == 0 || from > to {
+		return r, 0
+	}
+	r = reader{head: h, now: now, next: from, to: to, limit: -1}
+	if q.Limit > 0 && q.Reverse && to-from >= uint64(q.Limit) {
+		r.next = to - uint64(q.Limit) + 1
+	} else if !q.Reverse {
+		r.limit = q.Limit
+	}
+	wanted := to - r.next + 1
+	if r.limit > 0 {
+		wanted = min(wanted, uint64(r.limit))
+	}
+	return r, int(min(wanted, scanBatch))
 }
 
 func (r *reader) take(raw *nats.Msg, seq uint64) bool {
@@ -162,7 +172,7 @@ func (r *reader) take(raw *nats.Msg, seq uint64) bool {
 		return false
 	}
 	r.next = m.top + 1
-	if r.head.expired(m.top, m.time, r.clock.now()) {
+	if r.head.expired(m.top, m.time, r.now) {
 		r.pubs = nil // nor is anything older
 		return true
 	}
