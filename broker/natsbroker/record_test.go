@@ -68,9 +68,8 @@ func FuzzToken(f *testing.F) {
 		decoded, err := untoken(encoded)
 		require.NoError(t, err)
 		require.Equal(t, name, decoded)
-		if other, err := untoken(name); err == nil {
-			_ = token(other) // any token decodes to a name or fails
-		}
+		_, err = untoken(name)
+		_ = err // most names are no tokens
 	})
 }
 
