@@ -57,23 +57,19 @@ func FuzzMessage(f *testing.F) {
 	})
 }
 
-func FuzzToken(f *testing.F) {
-	for _, name := range []string{"", "plain", "a b", "*", "news.>", "=", "ü→😀", "\x00"} {
-		f.Add(name)
+func TestToken(t *testing.T) {
+	everything := make([]byte, 256)
+	for i := range everything {
+		everything[i] = byte(i)
 	}
-	f.Fuzz(func(t *testing.T, name string) {
+	for _, name := range []string{"", "plain", "a b", "*", "news.>", "=", "==", "ü→😀", string(everything)} {
 		encoded := token(name)
 		require.NotEmpty(t, encoded)
 		require.False(t, strings.ContainsAny(encoded, ".*> \t\r\n\x00"), encoded)
 		decoded, err := untoken(encoded)
 		require.NoError(t, err)
 		require.Equal(t, name, decoded)
-		_, err = untoken(name)
-		_ = err // most names are no tokens
-	})
-}
-
-func TestToken(t *testing.T) {
+	}
 	require.Equal(t, "chat:room-1", token("chat:room-1"))
 	require.Equal(t, "a=2eb=3d", token("a.b="))
 	for _, malformed := range []string{"a.b", "=2", "=zz", "a="} {
