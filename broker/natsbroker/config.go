@@ -70,19 +70,19 @@ func (c Config) withDefaults() (Config, error) {
 		errs = append(errs, errors.New("exactly one of URL and Conn is needed"))
 	}
 	if strings.ContainsFunc(c.Prefix, func(r rune) bool { return r == '=' || r > 127 || !plain(byte(r)) || strings.ContainsRune(":/@", r) }) {
-		errs = append(errs, fmt.Errorf("Prefix %q has other characters than letters, digits, \"-\" and \"_\"", c.Prefix))
+		errs = append(errs, fmt.Errorf("invalid Prefix %q: it has other characters than letters, digits, \"-\" and \"_\"", c.Prefix))
 	}
 	if c.Replicas < 0 {
-		errs = append(errs, fmt.Errorf("Replicas %d is negative", c.Replicas))
+		errs = append(errs, fmt.Errorf("invalid Replicas %d: negative", c.Replicas))
 	}
 	if c.StreamTTL < time.Hour {
-		errs = append(errs, fmt.Errorf("StreamTTL %v is less than an hour", c.StreamTTL))
+		errs = append(errs, fmt.Errorf("invalid StreamTTL %v: less than an hour", c.StreamTTL))
 	}
 	if c.Lease < 3*time.Second {
-		errs = append(errs, fmt.Errorf("Lease %v is less than 3 seconds", c.Lease))
+		errs = append(errs, fmt.Errorf("invalid Lease %v: less than 3 seconds", c.Lease))
 	}
 	if c.Timeout < 0 {
-		errs = append(errs, fmt.Errorf("Timeout %v is negative", c.Timeout))
+		errs = append(errs, fmt.Errorf("invalid Timeout %v: negative", c.Timeout))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return c, fmt.Errorf("natsbroker: config: %w", err)

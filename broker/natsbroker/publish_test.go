@@ -1,6 +1,7 @@
 package natsbroker
 
 import (
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -115,4 +116,24 @@ func TestDelivery_ANodeThatIsTooSlowIsTold(t *testing.T) {
 		n, channels := node.interruptions()
 		return n > 0 && len(channels) == 1 && channels[0] == "x"
 	})
+}
+
+func TestPublish_ManyKeysAtOnce(t *testing.T) {
+	s := startServer(t)
+	b := s.broker(t, func(c *Config) { c.Timeout = 10 * time.Second })
+	o := kept
+	o.IdempotencyTTL = time.Minute
+	var publishers sync.WaitGroup
+	for i := range 200 { // more than the server takes batches
+		publishers.Go(func() {
+			o := o
+			o.IdempotencyKey = "key"
+			for range 2 {
+				at, err := b.Publish(t.Context(), "x"+strconv.Itoa(i), &fanfare.Publication{Data: []byte("1")}, o)
+				assert.NoError(t, err)
+				assert.EqualValues(t, 1, at.Offset)
+			}
+		})
+	}
+	publishers.Wait()
 }
