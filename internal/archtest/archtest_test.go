@@ -116,6 +116,31 @@ func TestServersOfTests_AreLinkedByTestsOnly(t *testing.T) {
 	}
 }
 
+func TestBrokerClients_AreImportedByBrokersAlone(t *testing.T) {
+	t.Parallel()
+	clients := []string{"github.com/redis", "github.com/nats-io"}
+	// Programs choose a broker; the library does not.
+	programs := []string{module + "/examples", module + "/benchmarks", module + "/e2e", module + "/broker"}
+	for _, p := range goList(t, module+"/...") {
+		for _, path := range p.Imports {
+			require.False(t, within(path, clients...) && !within(p.ImportPath, module+"/broker"), "%s imports %s", p.ImportPath, path)
+			require.False(t, within(path, module+"/broker") && !within(p.ImportPath, programs...), "%s imports %s", p.ImportPath, path)
+		}
+	}
+}
+
+func TestBrokers_LinkTheirOwnClientAndNoServer(t *testing.T) {
+	t.Parallel()
+	for broker, foreign := range map[string][]string{
+		"redisbroker": {"github.com/nats-io", "testing"},
+		"natsbroker":  {"github.com/redis", "github.com/nats-io/nats-server", "testing"},
+	} {
+		for _, p := range goList(t, "-deps", module+"/broker/"+broker) {
+			require.False(t, within(p.ImportPath, foreign...), "%s reaches %s", broker, p.ImportPath)
+		}
+	}
+}
+
 func TestServerAPI_NeedsNothingButTheRoot(t *testing.T) {
 	t.Parallel()
 	std := make(map[string]bool)

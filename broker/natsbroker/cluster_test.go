@@ -1,0 +1,108 @@
+package natsbroker
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanfare-go/fanfare"
+)
+
+// startCluster starts three servers that know each other.
+func startCluster(t *testing.T) []*server.Server {
+	t.Helper()
+	var servers []*server.Server
+	var routes []*url.URL
+	for i := range 3 {
+		s, err := server.NewServer(&server.Options{
+			ServerName: fmt.Sprint("s", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
+			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: server.RANDOM_PORT}, Routes: routes,
+		})
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			s.Shutdown()
+			s.WaitForShutdown()
+		})
+		s.Start()
+		if i == 0 { // the others find each other through the first one
+			eventually(t, "the first server listens", func() bool { return s.ClusterAddr() != nil })
+			routes = []*url.URL{{Scheme: "nats", Host: s.ClusterAddr().String()}}
+		}
+		servers = append(servers, s)
+	}
+	for _, s := range servers {
+		require.True(t, s.ReadyForConnections(20*time.Second))
+	}
+	return servers
+}
+
+func TestCluster_ALostServerLosesNothing(t *testing.T) {
+	servers := startCluster(t)
+	urls := servers[0].ClientURL() + "," + servers[1].ClientURL() + "," + servers[2].ClientURL()
+	replicated := func(c *Config) { c.URL, c.Replicas, c.Timeout = urls, 3, 5*time.Second }
+	var first *Broker
+	eventually(t, "the cluster has elected its leader", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		c := Config{}
+		replicated(&c)
+		b, err := New(ctx, c)
+		first = b
+		return err == nil
+	})
+	t.Cleanup(func() { _ = first.Close() })
+	second := (&natsServer{}).broker(t, replicated)
+	node := attach(t, second, "one", "x")
+
+	var before fanfare.Position
+	var mu sync.Mutex // guards before
+	var publishers sync.WaitGroup
+	for i := range 4 {
+		publishers.Go(func() {
+			for range 25 {
+				at, err := publish([]*Broker{first, second}[i%2], "x", "1")
+				if !assert.NoError(t, err) {
+					return
+				}
+				mu.Lock()
+				before = at
+				mu.Unlock()
+				h, err := second.History(t.Context(), "x", fanfare.HistoryQuery{Limit: -1})
+				assert.NoError(t, err)
+				assert.GreaterOrEqual(t, h.Offset, at.Offset)
+				assert.Len(t, h.Publications, int(h.Offset))
+			}
+		})
+	}
+	publishers.Wait()
+	eventually(t, "the node has got all", func() bool { return len(node.got()) == 100 })
+	for i, p := range node.got() {
+		require.EqualValues(t, i+1, p.Offset)
+	}
+
+	info, err := (*first.stream.Load()).Info(t.Context())
+	require.NoError(t, err)
+	for _, s := range servers {
+		if s.Name() == info.Cluster.Leader {
+			s.Shutdown()
+		}
+	}
+	var after fanfare.Position
+	eventually(t, "another server leads", func() bool {
+		after, err = publish(first, "x", "2")
+		return err == nil
+	})
+	require.Equal(t, before.Epoch, after.Epoch)
+	require.Greater(t, after.Offset, uint64(100))
+	eventually(t, "the other broker is back, and nothing is lost", func() bool {
+		h, err := second.History(t.Context(), "x", fanfare.HistoryQuery{Limit: -1})
+		return err == nil && h.Epoch == before.Epoch && h.Offset >= after.Offset && len(h.Publications) == int(h.Offset)
+	})
+}

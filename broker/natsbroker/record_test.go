@@ -1,0 +1,79 @@
+package natsbroker
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestMessage_RoundTrip(t *testing.T) {
+	for name, m := range map[string]message{
+		"publication": {kind: kindPublication, payload: []byte("x"), state: state{
+			epoch: "e", top: 9, time: 5, floor: 3, purged: 2, version: 7, versionEpoch: "v",
+			limits: []limit{{4, 10}, {9, 20}}, marks: []mark{{4, 100, 1}, {8, 120, 4}},
+		}},
+		"marker":     {kind: kindMarker, state: state{epoch: "e"}},
+		"key":        {kind: kindKey, expires: 12, state: state{epoch: "e", top: 3}},
+		"membership": {kind: kindMembership, payload: []byte{0}},
+	} {
+		got, err := parseMessage(m.append(nil))
+		require.NoError(t, err, name)
+		require.Equal(t, m, got, name)
+	}
+}
+
+func TestMessage_UnknownFieldsAreSkipped(t *testing.T) {
+	data := message{kind: kindMarker, state: state{epoch: "e"}}.append(nil)
+	data = appendNumber(data, 100, 5)
+	data = appendText(data, 101, "later")
+	m, err := parseMessage(data)
+	require.NoError(t, err)
+	require.Equal(t, "e", m.epoch)
+}
+
+func FuzzMessage(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(message{kind: kindPublication, payload: []byte("x"), state: state{
+		epoch: "e", top: 9, time: 5, floor: 3, limits: []limit{{9, 20}}, marks: []mark{{8, 120, 4}},
+	}}.append(nil))
+	f.Add(message{kind: kindKey, expires: 12}.append(nil))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := parseMessage(data)
+		if err != nil {
+			return
+		}
+		again, err := parseMessage(m.append(nil))
+		require.NoError(t, err)
+		if len(m.payload) == 0 {
+			m.payload, again.payload = nil, nil
+		}
+		require.Equal(t, m, again)
+		// Whatever another node has written, the next record can be made of it.
+		next, _ := head{m.state, 1, m.kind == kindPublication}.next(1, 10, 1000)
+		require.Equal(t, m.top+1, next.top)
+		_, err = m.publication()
+		_ = err // the payload is not checked here
+	})
+}
+
+func TestToken(t *testing.T) {
+	everything := make([]byte, 256)
+	for i := range everything {
+		everything[i] = byte(i)
+	}
+	for _, name := range []string{"", "plain", "a b", "*", "news.>", "=", "==", "ü→😀", string(everything)} {
+		encoded := token(name)
+		require.NotEmpty(t, encoded)
+		require.False(t, strings.ContainsAny(encoded, ".*> \t\r\n\x00"), encoded)
+		decoded, err := untoken(encoded)
+		require.NoError(t, err)
+		require.Equal(t, name, decoded)
+	}
+	require.Equal(t, "chat:room-1", token("chat:room-1"))
+	require.Equal(t, "a=2eb=3d", token("a.b="))
+	for _, malformed := range []string{"a.b", "=2", "=zz", "a="} {
+		_, err := untoken(malformed)
+		require.ErrorIs(t, err, errToken, malformed)
+	}
+}
