@@ -40,7 +40,9 @@ type truth struct {
 	errs     []error
 }
 
-func (t *truth) wrong(format string, args ...any) { t.errs = append(t.errs, fmt.Errorf(format, args...)) }
+func (t *truth) wrong(format string, args ...any) {
+	t.errs = append(t.errs, fmt.Errorf(format, args...))
+}
 
 // publishers takes over what was accepted. One publisher waits for each answer, so its publications are in order.
 func (t *truth) publishers() {
