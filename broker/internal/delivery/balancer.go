@@ -51,6 +51,16 @@ func (b *Balancer) Remove(address string) {
 	b.servers = slices.DeleteFunc(b.servers, func(s string) bool { return s == address })
 }
 
+// Cut closes one of the connections, picked at random.
+func (b *Balancer) Cut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.conns { // in no order
+		c.Close()
+		return
+	}
+}
+
 // Carried returns how many connections each server got.
 func (b *Balancer) Carried() map[string]int {
 	b.mu.Lock()

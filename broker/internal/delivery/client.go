@@ -105,6 +105,18 @@ func (c *client) standsAt(positions map[string]fanfare.Position) bool {
 	return maps.Equal(c.at, positions)
 }
 
+// reached reports whether the client stands at these positions or behind them.
+func (c *client) reached(positions map[string]fanfare.Position) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for channel, at := range positions {
+		if c.at[channel].Epoch != at.Epoch || c.at[channel].Offset < at.Offset {
+			return false
+		}
+	}
+	return true
+}
+
 // gaps is how often the client was told of a gap, in all channels.
 func (c *client) gaps() int {
 	c.mu.Lock()

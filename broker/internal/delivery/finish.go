@@ -40,19 +40,38 @@ func (r *Run) Finish() Result {
 func (r *Run) verdict() (Result, error) {
 	r.stopPublishing()
 	end, settled := r.settle()
+	var errs []error
+	if !settled {
+		errs = append(errs, fmt.Errorf("not everybody came to an end at %v", end))
+	}
+	tales := make(map[string]map[string]Tale) // by client and channel
+	for _, g := range r.guests {
+		guests, err := g.Finish(end)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		maps.Copy(tales, guests)
+	}
 	r.end()
 
-	result := Result{Gaps: make(map[string]int)}
-	var errs []error
+	var result Result
+	for _, c := range r.clients {
+		tales[c.name] = c.tales
+		result.Visits += c.visits
+		for _, p := range c.problems {
+			errs = append(errs, errors.New(p))
+		}
+	}
+	result.Gaps = make(map[string]int)
 	for _, channel := range r.channels {
 		record := r.ledger.record(channel)
 		record.End, record.Tales = end[channel], make(map[string]Tale)
-		for _, c := range r.clients {
-			tale := c.tales[channel]
-			record.Tales[c.name] = tale
+		for client := range tales {
+			tale := tales[client][channel]
+			record.Tales[client] = tale
 			result.Deliveries += tale.Seen()
 			if n := tale.Gaps(); n > 0 {
-				result.Gaps[c.name] += n
+				result.Gaps[client] += n
 			}
 		}
 		result.Accepted += len(record.Accepted)
@@ -60,15 +79,6 @@ func (r *Run) verdict() (Result, error) {
 		if err := record.Check(); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", channel, err))
 		}
-	}
-	for _, c := range r.clients {
-		result.Visits += c.visits
-		for _, p := range c.problems {
-			errs = append(errs, errors.New(p))
-		}
-	}
-	if !settled {
-		errs = append(errs, fmt.Errorf("not everybody came to an end at %v", end))
 	}
 	return result, errors.Join(errs...)
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -33,12 +34,16 @@ func (c *client) get(ctx context.Context, t *http.Transport, path string, query 
 	}
 	defer response.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
-	err = fmt.Errorf("status %d: %s", response.StatusCode, strings.TrimSpace(string(text)))
-	if response.StatusCode < 500 {
-		c.problem("refused for good: %v", err)
-	}
-	return nil, err
+	return nil, refusal{response.StatusCode, strings.TrimSpace(string(text))}
 }
+
+// refusal is an answer of another status than 200.
+type refusal struct {
+	status int
+	text   string
+}
+
+func (r refusal) Error() string { return fmt.Sprintf("status %d: %s", r.status, r.text) }
 
 // visitEvents does what a browser's EventSource does.
 func visitEvents() func(context.Context, *client) error {
@@ -47,6 +52,9 @@ func visitEvents() func(context.Context, *client) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		response, err := c.get(ctx, newTransport(), "/events", url.Values{"event": {"channel"}}, lastID)
+		if errors.As(err, new(refusal)) {
+			c.problem("a browser would not come again: %v", err)
+		}
 		if err != nil {
 			return err
 		}
@@ -156,6 +164,9 @@ func visitPoll() func(context.Context, *client) error {
 			query.Set("wait", "1500ms")
 		}
 		response, err := c.get(ctx, transport, "/poll", query, "")
+		if r, ok := errors.AsType[refusal](err); ok && r.status < 500 {
+			c.problem("refused for good: %v", err)
+		}
 		if err != nil {
 			return err
 		}

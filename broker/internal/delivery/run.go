@@ -61,6 +61,7 @@ type Run struct {
 	ledger   *ledger
 	nodes    []*fanfare.Node
 	clients  []*client
+	guests   []Guests
 
 	publishing sync.WaitGroup
 	visiting   sync.WaitGroup
@@ -202,6 +203,34 @@ func (r *Run) AwaitAccepted(n int) {
 	r.t.Helper()
 	want := r.ledger.size() + n
 	r.await(fmt.Sprintf("%d publications", n), func() bool { return r.ledger.size() >= want })
+}
+
+// AwaitAttempts waits until n more publications were refused.
+func (r *Run) AwaitAttempts(n int) {
+	r.t.Helper()
+	want := r.ledger.attempts() + n
+	r.await(fmt.Sprintf("%d refused publications", n), func() bool { return r.ledger.attempts() >= want })
+}
+
+// AwaitDelivered waits until every client has got as far as the streams are now, or further.
+func (r *Run) AwaitDelivered() {
+	r.t.Helper()
+	var want map[string]fanfare.Position
+	r.await("positions", func() (ok bool) {
+		positions, err := r.positions()
+		want = positions
+		return err == nil
+	})
+	r.await("deliveries", func() bool { return r.everybody(func(c *client) bool { return c.reached(want) }) })
+}
+
+// Clients are the names of all clients.
+func (r *Run) Clients() []string {
+	var names []string
+	for _, c := range r.clients {
+		names = append(names, c.name)
+	}
+	return names
 }
 
 // Attempts is how many publications were refused at least once until now.

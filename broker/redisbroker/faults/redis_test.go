@@ -1,0 +1,110 @@
+package faults
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanfare-go/fanfare"
+	"github.com/fanfare-go/fanfare/broker/internal/delivery"
+	"github.com/fanfare-go/fanfare/broker/internal/redistest"
+)
+
+// restart kills a server while everybody is busy, and starts it again after a while in which it is missed.
+func restart(t *testing.T, s *redistest.Server, r *delivery.Run) {
+	t.Helper()
+	s.Kill()
+	r.AwaitAttempts(10)
+	s.Start()
+}
+
+// TestRedis_KilledAndEmpty: everybody is told once that something is missing, and goes on in the new life of each stream.
+func TestRedis_KilledAndEmpty(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	r := start(t, at(s.Addr()), fanfare.Config{})
+	r.AwaitAccepted(some)
+	restart(t, s, r)
+	r.AwaitAccepted(more)
+	requireToldOnce(t, r, r.Finish())
+}
+
+// TestRedis_KilledWithData: the server comes back with what it had on disk, and nobody can say what of the end is missing.
+func TestRedis_KilledWithData(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		options []string
+		save    bool
+	}{
+		"append-only, a second late": {[]string{"--appendonly yes", "--appendfsync everysec"}, false},
+		"snapshot":                   {[]string{"--save 3600 1"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := redistest.Start(t, tt.options...)
+			r := start(t, at(s.Addr()), fanfare.Config{})
+			r.AwaitAccepted(some)
+			if tt.save {
+				require.Equal(t, "OK", s.CLI("SAVE"))
+				r.AwaitAccepted(some) // of which the snapshot has nothing
+			}
+			restart(t, s, r)
+			r.AwaitAccepted(more)
+			requireToldOnce(t, r, r.Finish())
+		})
+	}
+}
+
+// TestRedis_KilledDurable: with every write on disk, and the broker told so, nobody hears of it.
+func TestRedis_KilledDurable(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t, "--appendonly yes", "--appendfsync always")
+	redis := at(s.Addr())
+	redis.Durable = true
+	r := start(t, redis, fanfare.Config{})
+	r.AwaitAccepted(some)
+	restart(t, s, r)
+	r.AwaitAccepted(more)
+	require.Empty(t, r.Finish().Gaps)
+}
+
+// TestRedis_Paused: whoever publishes gets an error soon, and nobody misses anything.
+func TestRedis_Paused(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	r := start(t, at(s.Addr()), fanfare.Config{})
+	r.AwaitAccepted(some)
+	s.Pause()
+	time.Sleep(away(t))
+	s.Resume()
+	r.AwaitAccepted(more)
+	result := r.Finish()
+	require.Empty(t, result.Gaps)
+	require.NotZero(t, result.Attempts)
+}
+
+// TestRedis_SubscribersKilled: the connections over which nodes hear are closed by the server again and again, and their
+// nodes find by themselves what they have missed: nothing else would find it here.
+func TestRedis_SubscribersKilled(t *testing.T) {
+	t.Parallel()
+	flood := "for i = 1, 300 do redis.call('PUBLISH', KEYS[1], string.rep('z', 100000)) end"
+	for name, fail := range map[string]func(s *redistest.Server, r *delivery.Run){
+		"killed": func(s *redistest.Server, _ *delivery.Run) { s.CLI("CLIENT", "KILL", "TYPE", "pubsub") },
+		"output buffer over its limit": func(s *redistest.Server, r *delivery.Run) {
+			s.CLI("EVAL", flood, "1", "fanfare:c:{."+r.Channels()[0]+"}")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := redistest.Start(t, "--client-output-buffer-limit pubsub 1mb 0 0")
+			r := start(t, at(s.Addr()), fanfare.Config{PositionCheck: -1})
+			for range 5 {
+				r.AwaitAccepted(some)
+				fail(s, r)
+			}
+			r.AwaitAccepted(some)
+			require.Empty(t, r.Finish().Gaps)
+		})
+	}
+}
