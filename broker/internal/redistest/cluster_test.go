@@ -40,13 +40,25 @@ func TestCluster(t *testing.T) {
 		require.Equal(t, "251", from.CLI("CLUSTER", "COUNTKEYSINSLOT", fmt.Sprint(c.Slot(tag))))
 	})
 
+	t.Run("every member has a life of its own, which a moved slot finds another of", func(t *testing.T) {
+		from := c.Owner("moved")
+		before := life(t, from, "moved")
+		c.MoveSlot("moved")
+		to := c.Owner("moved")
+		require.Equal(t, before, to.CLI("HGET", "moved", "life"))
+		require.NotEqual(t, before, life(t, to, "moved"))
+		require.Equal(t, before, field(from.CLI("INFO", "replication"), "master_replid"))
+	})
+
 	t.Run("a member comes back without its data", func(t *testing.T) {
 		owner := c.Owner("key1")
+		before := life(t, owner, "{key1}life")
 		owner.Kill()
 		owner.Wipe()
 		owner.Start()
 		c.AwaitOK()
 		require.Equal(t, owner, c.Owner("key1"))
 		require.Empty(t, owner.CLI("GET", "key1"))
+		require.NotEqual(t, before, life(t, owner, "{key1}life"))
 	})
 }

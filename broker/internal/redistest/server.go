@@ -79,6 +79,8 @@ func launch(program, dir string, options func(port int) []string) (*process, err
 // Addr is "127.0.0.1:port", which stays the same when the server is started again.
 func (s *Server) Addr() string { return address(s.process.port) }
 
+func (s *Server) port() string { return strconv.Itoa(s.process.port) }
+
 // Pid is the process as it was started last.
 func (s *Server) Pid() int { return s.process.pid }
 
@@ -131,7 +133,7 @@ func (s *Server) CLI(args ...string) string {
 func (s *Server) run(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	args = append(append([]string{"-h", "127.0.0.1", "-p", strconv.Itoa(s.process.port)}, s.cli...), args...)
+	args = append(append([]string{"-h", "127.0.0.1", "-p", s.port()}, s.cli...), args...)
 	out, err := exec.CommandContext(ctx, filepath.Join(filepath.Dir(s.process.program), "redis-cli"), args...).CombinedOutput()
 	return strings.TrimSpace(string(out)), err
 }
