@@ -41,7 +41,7 @@ func serveNode() error {
 	if err != nil {
 		return err
 	}
-	node, err := fanfare.New(delivery.Config(nil, fanfare.Config{Broker: broker, Presence: broker.Presence()}))
+	node, err := fanfare.New(delivery.Config(nil, fanfare.Config{Broker: broker}))
 	if err != nil {
 		return err
 	}
