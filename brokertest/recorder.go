@@ -158,3 +158,13 @@ func (r *recorder) count() int {
 	defer r.mu.Unlock()
 	return r.calls
 }
+
+// untilInterrupted waits until the sink was told that a channel may have lost something.
+func (r *recorder) untilInterrupted(channel string) {
+	r.k.Helper()
+	r.until("a call of Interrupted", func() bool {
+		return slices.ContainsFunc(r.interrupted, func(channels []string) bool {
+			return channels == nil || slices.Contains(channels, channel)
+		})
+	})
+}
