@@ -26,7 +26,7 @@ func newNode(t *testing.T, redis redisbroker.Config, c fanfare.Config) *fanfare.
 	broker, err := redisbroker.New(t.Context(), redis)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, broker.Close()) })
-	c.Broker = broker
+	c.Broker, c.Presence = broker, broker.Presence()
 	return delivery.NewNode(t, c)
 }
 

@@ -41,7 +41,7 @@ func serveNode() error {
 	if err != nil {
 		return err
 	}
-	node, err := fanfare.New(delivery.Config(nil, fanfare.Config{Broker: broker}))
+	node, err := fanfare.New(delivery.Config(nil, fanfare.Config{Broker: broker, Presence: broker.Presence()}))
 	if err != nil {
 		return err
 	}

@@ -25,10 +25,16 @@ func restart(t *testing.T, s *redistest.Server, r *delivery.Run) {
 func TestRedis_KilledAndEmpty(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
-	r := start(t, at(s.Addr()), fanfare.Config{})
+	node := newNode(t, at(s.Addr()), fanfare.Config{})
+	r := delivery.Start(t, delivery.Options{}, node, newNode(t, at(s.Addr()), fanfare.Config{}))
 	r.AwaitAccepted(some)
 	restart(t, s, r)
 	r.AwaitAccepted(more)
+	present := len(r.Clients()) - 2 // who polls is not
+	require.Eventually(t, func() bool { // even of those that have noticed nothing
+		stats, err := node.PresenceStats(t.Context(), r.Channels()[0])
+		return err == nil && stats.Clients == present
+	}, 20*time.Second, 5*time.Millisecond, "presence is as it was")
 	requireTold(t, len(r.Channels()), r, r.Finish())
 }
 
