@@ -30,7 +30,7 @@ func TestRedis_KilledAndEmpty(t *testing.T) {
 	r.AwaitAccepted(some)
 	restart(t, s, r)
 	r.AwaitAccepted(more)
-	present := len(r.Clients()) - 2 // who polls is not
+	present := len(r.Clients()) - 2     // who polls is not
 	require.Eventually(t, func() bool { // even of those that have noticed nothing
 		stats, err := node.PresenceStats(t.Context(), r.Channels()[0])
 		return err == nil && stats.Clients == present
@@ -75,6 +75,36 @@ func TestRedis_KilledDurable(t *testing.T) {
 	restart(t, s, r)
 	r.AwaitAccepted(more)
 	require.Empty(t, r.Finish().Gaps)
+}
+
+// TestRedis_Emptied: somebody, or an eviction policy, deletes keys while nobody's connection breaks.
+func TestRedis_Emptied(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		fail func(s *redistest.Server, channel string)
+		told int // channels, -1 if it depends on who was away
+	}{
+		"everything":             {func(s *redistest.Server, _ string) { s.CLI("FLUSHALL") }, 3},
+		"what is known of one":   {func(s *redistest.Server, channel string) { s.CLI("DEL", "fanfare:m:{."+channel+"}") }, 1},
+		"the publications of it": {func(s *redistest.Server, channel string) { s.CLI("DEL", "fanfare:s:{."+channel+"}") }, -1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := redistest.Start(t)
+			r := start(t, at(s.Addr()), fanfare.Config{})
+			r.AwaitAccepted(some)
+			tt.fail(s, r.Channels()[0])
+			r.AwaitAccepted(some)
+			result := r.Finish()
+			if tt.told >= 0 {
+				requireTold(t, tt.told, r, result)
+			}
+			for client, gaps := range result.Gaps {
+				require.LessOrEqual(t, gaps, len(r.Channels()), client)
+			}
+		})
+	}
 }
 
 // TestRedis_Paused: whoever publishes gets an error soon, and nobody misses anything.
