@@ -26,6 +26,8 @@ type Options struct {
 	Stay time.Duration
 	// Doors are the doors of clients, of [Doors]: through each there is a client that stays and one that moves. Default all.
 	Doors []string
+	// Servers are addresses of further nodes, in processes of their own, where nobody publishes.
+	Servers []string
 }
 
 func (o Options) withDefaults() Options {
@@ -122,6 +124,9 @@ func Start(t testing.TB, o Options, nodes ...*fanfare.Node) *Run {
 	r.ledger = newLedger(r.channels)
 	for _, n := range nodes {
 		r.serve(n)
+	}
+	for _, address := range o.Servers {
+		r.Balancer.Add(address)
 	}
 	ctx, leave := context.WithCancel(context.Background())
 	r.leave = leave

@@ -37,7 +37,7 @@ func start(t *testing.T, redis redisbroker.Config, c fanfare.Config) *delivery.R
 }
 
 // Publications before, between and after faults.
-const some, more = 60, 120
+const some, more = 60, 90
 
 // requireTold expects that every client was told of one gap in each of some channels, and of no other.
 func requireTold(t *testing.T, channels int, r *delivery.Run, result delivery.Result) {

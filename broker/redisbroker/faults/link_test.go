@@ -19,7 +19,7 @@ func TestLink_Cut(t *testing.T) {
 	p := newProxy(t, s.Addr())
 	c := fanfare.Config{PositionCheck: -1}
 	r := delivery.Start(t, delivery.Options{}, newNode(t, at(p.address()), c), newNode(t, at(s.Addr()), c))
-	for range 5 {
+	for range 4 {
 		r.AwaitAccepted(some)
 		lines := p.subscriptions()
 		require.NotEmpty(t, lines)

@@ -137,7 +137,7 @@ func TestRedis_SubscribersKilled(t *testing.T) {
 			t.Parallel()
 			s := redistest.Start(t, "--client-output-buffer-limit pubsub 1mb 0 0")
 			r := start(t, at(s.Addr()), fanfare.Config{PositionCheck: -1})
-			for range 5 {
+			for range 4 {
 				r.AwaitAccepted(some)
 				before := subscribers(s)
 				require.NotEmpty(t, before)
