@@ -1,6 +1,9 @@
 package redisbroker
 
-import "crypto/sha256"
+import (
+	"crypto/sha256"
+	"encoding/base64"
+)
 
 // Names in Redis are PREFIX:KIND:{.NAME}SUFFIX. What belongs to one channel or user hashes to one slot of a Cluster by the part in
 // braces, of which Redis looks at the first opening and the first closing one behind it. The dot keeps that part from being empty,
@@ -21,8 +24,9 @@ func (b *Broker) key(kind, name string) string {
 	return b.config.Prefix + ":" + kind + ":{." + name + "}"
 }
 
-// repeatKey is where an idempotency key of a channel is remembered. Keys may be of any length and contain anything.
+// repeatKey is where an idempotency key of a channel is remembered. Those may be of any length and contain anything; names in Redis
+// are text, so that whoever moves a slot by hand or looks at them in a shell can.
 func (b *Broker) repeatKey(channel, idempotencyKey string) string {
 	sum := sha256.Sum256([]byte(idempotencyKey))
-	return b.key(kindRepeat, channel) + string(sum[:16])
+	return b.key(kindRepeat, channel) + base64.RawURLEncoding.EncodeToString(sum[:16])
 }
