@@ -75,27 +75,25 @@ func run(ctx context.Context, o options, logger *slog.Logger) error {
 	}
 	// No WriteTimeout: it would cut live streams.
 	srv := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
-	var serveErr error
-	served := make(chan struct{})
-	// Owned by run: Shutdown below ends it, and run waits for it.
-	go func() {
-		defer close(served)
-		serveErr = srv.Serve(l)
-	}()
-	keeping, end := context.WithCancel(ctx)
-	defer end()
-	context.AfterFunc(keeping, func() { logger.Info("ending") })
-	err = s.keep(keeping, func() { logger.Info("cluster is open", "url", "http://"+l.Addr().String()) })
-
+	var opened bool
+	serveErr := make(chan error, 1)
+	err = s.keep(ctx, func() {
+		logger.Info("cluster is open", "url", "http://"+l.Addr().String())
+		opened = true
+		// Owned by run: Shutdown below ends it, and run waits for it.
+		go func() { serveErr <- srv.Serve(l) }()
+	})
+	if !opened {
+		return errors.Join(err, l.Close())
+	}
 	// The nodes have told their clients to go: what is left are short requests.
 	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if srv.Shutdown(sctx) != nil {
 		err = errors.Join(err, srv.Close())
 	}
-	<-served
-	if !errors.Is(serveErr, http.ErrServerClosed) {
-		err = errors.Join(err, serveErr)
+	if serr := <-serveErr; !errors.Is(serr, http.ErrServerClosed) {
+		err = errors.Join(err, serr)
 	}
 	return err
 }
