@@ -109,6 +109,13 @@ func TestWebSocketLibrary_IsImportedInOnePlace(t *testing.T) {
 	}
 }
 
+func TestServersOfTests_AreLinkedByTestsOnly(t *testing.T) {
+	t.Parallel()
+	for _, p := range goList(t, module+"/...") {
+		require.NotContains(t, p.Imports, module+"/broker/internal/redistest", "%s imports what is for tests", p.ImportPath)
+	}
+}
+
 func TestServerAPI_NeedsNothingButTheRoot(t *testing.T) {
 	t.Parallel()
 	std := make(map[string]bool)
