@@ -6,29 +6,44 @@ import (
 	"fmt"
 	"hash/fnv"
 	"sync"
+	"time"
 
 	"github.com/fanfare-go/fanfare"
 )
 
-// ErrUnavailable is returned while a server is away.
+// ErrUnavailable is returned while a server is away, or does not serve. Whether a publication was stored nobody can say then; with an
+// idempotency key it may be repeated.
 var ErrUnavailable = errors.New("redisbroker: Redis is not available")
 
-// Broker is a [fanfare.Broker] over Redis. It may serve several nodes of a process at once.
+// Broker is a [fanfare.Broker] over Redis. It may serve several nodes of a process at once. All its methods are safe for concurrent
+// use.
 type Broker struct {
 	config Config
 	shards []*shard
+	epochs epochs
 
+	// ctx ends when the broker is closed, and with it the goroutines that running counts.
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
 	closing sync.Once
-	closed  chan struct{}
+
+	mu    sync.Mutex // guards below
+	links map[string]*link
 }
 
-// New connects to the servers. It returns an error if one of them cannot be reached now; later they may go and come back.
+var _ fanfare.Broker = (*Broker)(nil)
+
+// New connects to the servers. It returns an error if one of them cannot be reached now, is too old, or refuses what the broker needs;
+// later they may go and come back.
 func New(ctx context.Context, c Config) (*Broker, error) {
 	c, err := c.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{config: c, closed: make(chan struct{})}
+	b := &Broker{config: c, links: make(map[string]*link)}
+	b.epochs.prefix = newEpochPrefix()
+	b.ctx, b.cancel = context.WithCancel(context.Background())
 	for _, s := range c.Servers {
 		shard, err := b.connect(ctx, s)
 		if err != nil {
@@ -37,13 +52,61 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		}
 		b.shards = append(b.shards, shard)
 	}
+	for _, s := range b.shards {
+		s.start()
+	}
 	return b, nil
+}
+
+// Attach implements [fanfare.Broker]. A node id that is attached already is an error. It waits until the node can receive the
+// operations of others, for [Config.Timeout] at most.
+func (b *Broker) Attach(node string, sink fanfare.Sink) (fanfare.Link, error) {
+	l := &link{broker: b, node: node, sink: sink}
+	b.mu.Lock()
+	_, taken := b.links[node]
+	closed := b.isClosed()
+	if !taken && !closed {
+		b.links[node] = l
+	}
+	b.mu.Unlock()
+	switch {
+	case closed:
+		return nil, fanfare.ErrClosed
+	case taken:
+		return nil, fmt.Errorf("redisbroker: attach: node %q is attached already", node)
+	}
+	for to, carries := range map[string]carries{node: controlToOne, "": controlToAll} {
+		if err := l.listen(b.ctx, b.shard(to), b.key(kindControl, to), topic{carries: carries}); err != nil {
+			_ = l.Close()
+			return nil, fmt.Errorf("redisbroker: attach: %w", err)
+		}
+	}
+	return l, nil
+}
+
+// detach gives a node's id free.
+func (b *Broker) detach(l *link) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.links[l.node] == l {
+		delete(b.links, l.node)
+	}
 }
 
 // Close implements [fanfare.Broker].
 func (b *Broker) Close() error {
 	b.closing.Do(func() {
-		close(b.closed)
+		b.mu.Lock()
+		b.cancel()
+		links := make([]*link, 0, len(b.links))
+		for _, l := range b.links {
+			links = append(links, l)
+		}
+		b.mu.Unlock()
+		for _, l := range links {
+			_ = l.Close() // always nil
+		}
+		b.running.Wait()
 		for _, s := range b.shards {
 			s.close()
 		}
@@ -51,11 +114,16 @@ func (b *Broker) Close() error {
 	return nil
 }
 
-func (b *Broker) isClosed() bool {
+func (b *Broker) isClosed() bool { return b.ctx.Err() != nil }
+
+// pause waits, and reports false if the context ended meanwhile.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
 	select {
-	case <-b.closed:
+	case <-t.C:
 		return true
-	default:
+	case <-ctx.Done():
 		return false
 	}
 }
@@ -85,17 +153,4 @@ func mix(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
-}
-
-// failed translates an error of an operation that ran under ctx.
-func (b *Broker) failed(ctx context.Context, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case b.isClosed():
-		return fanfare.ErrClosed
-	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
