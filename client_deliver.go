@@ -87,6 +87,14 @@ type backlog struct {
 	overflowed   bool // they were forgotten: read history again
 	lost         int  // of them, what is in no history
 	members      []Membership
+
+	atLeast, atMost Position // where the flow has to begin, or else it has a gap; not known if the epoch is empty
+}
+
+// gaped reports whether a flow that begins at a position misses something. What is known of another life of the stream says
+// nothing: its end may have been read before.
+func (h *backlog) gaped(at Position) bool {
+	return at.Epoch == h.atLeast.Epoch && at.Offset < h.atLeast.Offset || at.Epoch == h.atMost.Epoch && at.Offset > h.atMost.Offset && h.atMost.Epoch != ""
 }
 
 // endsAt is when the subscription is ended for its expiry. client.mu is held.
@@ -138,6 +146,9 @@ func (s *subscription) begin(j joined) {
 	for _, m := range h.members {
 		s.client.pushMembership(s.client.encodePush(membershipPush(s.channel, m)))
 	}
+	if s.positioned && h.gaped(s.position) {
+		s.cut()
+	}
 }
 
 // end stops the flow.
@@ -188,7 +199,7 @@ func (s *subscription) take(b *broadcast) {
 	case b.membership != nil:
 		s.deliverMembership(b)
 	case b.publication == nil:
-		s.cutBehind(b.top)
+		s.cutBehind(b.top, b.rewound)
 	case s.deliver(b):
 		b.delivered.Add(1)
 	}

@@ -31,7 +31,7 @@ const Version = "0.1.0"
 //	order within a channel    room.mu; held to put one publication into every worker's inbox
 //	position and seam buffer  subscription.mu
 //	a frame                   whoever encoded it, until it is queued; then it is read-only for ever
-//	workers, checker          the node; Shutdown ends them
+//	workers, checkers         the node; Shutdown ends them
 //	what is due for clients   the worker's agenda, whose timer calls Client.tick; Shutdown ends it
 //	all other goroutines      the node's goroutine group and hook tracker; Shutdown waits for them
 type Node struct {
@@ -56,6 +56,7 @@ type Node struct {
 	attendances attendances
 	members     sharedReads[[]ClientInfo]  // of presence, for clients
 	histories   sharedReads[HistoryResult] // for subscriptions
+	doubts      *doubts                    // about rooms, after an interruption
 	connecting  chan struct{}              // a slot for each Authenticate hook that may run at once
 	checks      checks                     // of connections, by Config.Revalidate
 	prolongings checks                     // of connections and subscriptions that expire
@@ -128,6 +129,7 @@ func New(c Config) (*Node, error) {
 	n.checks = checks{start: n.goroutines.start, log: n.log, max: maxChecks}
 	n.prolongings = checks{start: n.goroutines.start, log: n.log, max: maxChecks}
 	n.hub = hub.New(n.newRoom)
+	n.doubts = newDoubts(n)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if n.broker == nil {
 		n.broker, n.ownsBroker = NewMemoryBroker(MemoryBrokerConfig{MaxIdleStreams: c.MaxIdleStreams}), true
@@ -148,6 +150,7 @@ func New(c Config) (*Node, error) {
 		n.daemons.Go(func() { w.run(n.stop) })
 		n.agendas = append(n.agendas, newAgenda((*Client).tick))
 	}
+	n.daemons.Go(n.doubts.work)
 	if k := n.connectionCount; k != nil && k.counter != nil {
 		n.daemons.Go(n.payDebts)
 	}
@@ -254,6 +257,8 @@ func (s sink) Membership(channel string, m Membership) {
 }
 
 func (s sink) Control(data []byte) { s.n.control(data) }
+
+func (s sink) Interrupted(channels []string) { s.n.doubts.interrupted(channels) }
 
 // checkPositions looks for messages that were lost at the end of a channel, where no later one reveals it.
 func (n *Node) checkPositions() {
