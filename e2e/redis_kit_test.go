@@ -62,7 +62,9 @@ func (s *server) clustered(c fanfare.Config) (list []fanfare.Config, err error) 
 			return nil, err
 		}
 		lossy := newLossyBroker(b)
+		s.mu.Lock()
 		s.losses = append(s.losses, lossy)
+		s.mu.Unlock()
 		c.Broker, c.Presence = lossy, b.Presence()
 		list = append(list, c)
 	}

@@ -160,7 +160,7 @@ func (c *child) awaitReady(ctx context.Context) {
 // status is what the page shows of a process.
 type status struct {
 	Name   string `json:"name"`
-	Up     bool   `json:"up"`
+	Addr   string `json:"addr"` // empty while it does not serve
 	PID    int    `json:"pid"`
 	Starts int    `json:"starts"`
 }
@@ -168,7 +168,7 @@ type status struct {
 func (c *child) status() status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return status{c.name, c.addr != "", c.pid, c.starts}
+	return status{c.name, c.addr, c.pid, c.starts}
 }
 
 // untilAlone returns a context that also ends when whoever started this process ends it, or has died.

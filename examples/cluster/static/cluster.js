@@ -107,7 +107,8 @@ async function refresh() {
   }
 }
 
-function process({ name, up, pid, starts }, node) {
+function process({ name, addr, pid, starts }, node) {
+  const up = addr !== "";
   const row = $("process").content.firstElementChild.cloneNode(true);
   const put = (part, text) => (row.querySelector(`.${part}`).textContent = text);
   row.dataset.process = name;
