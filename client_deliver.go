@@ -66,7 +66,7 @@ type subscription struct {
 
 	claimed   atomic.Bool // somebody is ending it
 	joined    bool        // the channel knows that the client has come
-	present   bool        // the client was put into the channel's presence; written and constant as the above
+	clients   uint8       // of the user in the channel when the client was put into its presence, up to 255; 0 if it was not; as the above
 	announces bool        // others are told that the client comes and goes; written and constant as the above
 	hasToken  bool        // the client subscribed with one, and can get others
 	settled   latch       // opened when the subscribe path is through, well or not

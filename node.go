@@ -2,6 +2,7 @@ package fanfare
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -43,6 +44,7 @@ type Node struct {
 	broker   Broker
 	link     Link
 	presence Presence
+	users    UserPresence // the presence, if it counts users on all nodes
 
 	ownsBroker, ownsPresence bool
 
@@ -62,6 +64,8 @@ type Node struct {
 	prolongings checks                     // of connections and subscriptions that expire
 
 	surveys surveys
+	recalls recalls
+	graves  graves // of the members of dead nodes
 
 	operationsMu sync.Mutex                  // guards below
 	operations   map[string][]controlMessage // of other nodes, by user; an entry is there while somebody executes them
@@ -137,11 +141,19 @@ func New(c Config) (*Node, error) {
 	if n.presence == nil {
 		n.presence, n.ownsPresence = NewMemoryPresence(), true
 	}
+	if !n.ownsPresence { // else there are no other nodes
+		n.users, _ = n.presence.(UserPresence)
+	}
+	n.recalls.crew = crew{start: n.goroutines.start, workers: maxRecalling, places: maxRecallsHeld}
 	n.connectionCount = n.newConnectionCount()
 	var err error
 	if n.link, err = n.broker.Attach(n.id, sink{n}); err != nil {
 		n.cancel()
 		return nil, fmt.Errorf("fanfare: attach to the broker: %w", err)
+	}
+	if err = n.watchDead(); err != nil {
+		n.cancel()
+		return nil, errors.Join(err, n.link.Close())
 	}
 	n.handlers = n.defaultHandlers()
 	for i := range runtime.GOMAXPROCS(0) {

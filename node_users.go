@@ -39,6 +39,9 @@ type controlMessage struct {
 	Session string `json:"session,omitempty"`
 	Frame   []byte `json:"frame,omitempty"`
 
+	// With User and Channel, for the operations about users that return.
+	Recall *recallMessage `json:"recall,omitempty"`
+
 	// For the operations about surveys, instead of all the above.
 	Survey *surveyMessage `json:"survey,omitempty"`
 }
@@ -145,6 +148,9 @@ func (n *Node) control(data []byte) {
 		return
 	case opSurvey, opSurveyed, opGone:
 		n.surveys.control(n, &m)
+		return
+	case opReturned, opRecalled:
+		n.recalls.control(n, &m)
 		return
 	}
 	user := string(m.User)
