@@ -21,6 +21,7 @@ type Broker struct {
 	config Config
 	shards []*shard
 	epochs epochs
+	leases *leases
 
 	// ctx ends when the broker is closed, and with it the goroutines that running counts.
 	ctx     context.Context
@@ -52,6 +53,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		}
 		b.shards = append(b.shards, shard)
 	}
+	b.leases = newLeases(b)
 	for _, s := range b.shards {
 		s.start()
 	}
@@ -81,6 +83,10 @@ func (b *Broker) Attach(node string, sink fanfare.Sink) (fanfare.Link, error) {
 			return nil, fmt.Errorf("redisbroker: attach: %w", err)
 		}
 	}
+	if err := b.leases.hold(b.ctx, node); err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("redisbroker: attach: %w", err)
+	}
 	return l, nil
 }
 
@@ -96,6 +102,9 @@ func (b *Broker) detach(l *link) {
 // Close implements [fanfare.Broker].
 func (b *Broker) Close() error {
 	b.closing.Do(func() {
+		if b.leases != nil {
+			b.leases.close()
+		}
 		b.mu.Lock()
 		b.cancel()
 		links := make([]*link, 0, len(b.links))

@@ -64,6 +64,7 @@ func (l *link) Close() error {
 		for _, s := range l.broker.shards {
 			s.table.leave(l)
 		}
+		l.broker.leases.release(l.node)
 		l.broker.detach(l)
 	})
 	return nil

@@ -19,6 +19,7 @@ type shard struct {
 	server Server
 	name   string // the same on every node
 	client rueidis.Client
+	keeper *keeper
 
 	cluster        bool
 	publishCommand string

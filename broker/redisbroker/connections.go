@@ -1,0 +1,172 @@
+package redisbroker
+
+import (
+	"context"
+	_ "embed"
+	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"github.com/fanfare-go/fanfare"
+)
+
+var (
+	//go:embed connections_common.lua
+	connectionsCommonSource string
+	//go:embed connections_add.lua
+	connectionsAddSource string
+	//go:embed connections_restore.lua
+	connectionsRestoreSource string
+	//go:embed connections_remove.lua
+	connectionsRemoveSource string
+	//go:embed connections_sweep.lua
+	connectionsSweepSource string
+
+	connectionsAdd     = rueidis.NewLuaScript(connectionsCommonSource + connectionsAddSource)
+	connectionsRestore = rueidis.NewLuaScript(connectionsCommonSource + connectionsRestoreSource)
+	connectionsRemove  = rueidis.NewLuaScript(connectionsCommonSource + connectionsRemoveSource)
+	connectionsSweep   = rueidis.NewLuaScript(connectionsCommonSource + connectionsSweepSource)
+)
+
+var _ fanfare.ConnectionCounter = (*Broker)(nil)
+
+// Answers of connections_add.lua.
+const (
+	connectionRefused = iota
+	connectionCounted
+	connectionUndecided // incarnations are to be judged first
+)
+
+// AddConnection implements [fanfare.ConnectionCounter].
+func (b *Broker) AddConnection(ctx context.Context, c fanfare.UserConnection, limit int, replace bool) (a fanfare.Admission, err error) {
+	if err := ctx.Err(); err != nil {
+		return a, err
+	}
+	k := b.shard(c.User).keeper
+	d := debt{placeKey{kindUser, c.User}, c.Client}
+	err = k.put(ctx, c.Node, forLink, d, fanfare.ClientInfo{}, func(inc string) (bool, error) {
+		a, err = k.addConnection(ctx, inc, c, limit, replace)
+		return a.Admitted, err
+	})
+	if err != nil {
+		return fanfare.Admission{}, err
+	}
+	return a, nil
+}
+
+// RemoveConnection implements [fanfare.ConnectionCounter].
+func (b *Broker) RemoveConnection(ctx context.Context, c fanfare.UserConnection) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	k := b.shard(c.User).keeper
+	if !k.holdsFor(c.Node, forLink) {
+		return fanfare.ErrClosed
+	}
+	return k.take(c.Node, debt{placeKey{kindUser, c.User}, c.Client}, func(inc string) error {
+		_, err := k.shard.run(ctx, connectionsRemove, k.connectionKeys(c.User), []string{connectionMember(inc, c.Client)})
+		return err
+	})
+}
+
+func (k *keeper) connectionKeys(user string) []string {
+	return []string{k.leases.broker.key(kindUser, user)}
+}
+
+// connectionMember is how Redis names a connection. Scripts know the form.
+func connectionMember(inc, client string) string { return strconv.Itoa(len(inc)) + ":" + inc + client }
+
+func parseConnection(member string) (inc, client string) {
+	size, rest, _ := strings.Cut(member, ":")
+	n, err := strconv.Atoi(size)
+	if err != nil || n < 0 || n > len(rest) {
+		return "", ""
+	}
+	return rest[:n], rest[n:]
+}
+
+// addConnection counts a connection in, once it is known which of those that are counted belong to living nodes.
+func (k *keeper) addConnection(ctx context.Context, inc string, c fanfare.UserConnection, limit int, replace bool) (fanfare.Admission, error) {
+	v, err := k.fresh(ctx)
+	if err != nil {
+		return fanfare.Admission{}, err
+	}
+	var others []string
+	for {
+		answer, err := k.tryConnection(ctx, v, others, inc, c, limit, replace)
+		if err != nil {
+			return fanfare.Admission{}, err
+		}
+		switch number(answer[0]) {
+		case connectionRefused:
+			return fanfare.Admission{}, nil
+		case connectionCounted:
+			a := fanfare.Admission{Admitted: true}
+			if len(answer) > 1 {
+				inc, client := parseConnection(answer[1])
+				a.Replaced = fanfare.UserConnection{Node: nodeOf(inc), User: c.User, Client: client}
+			}
+			return a, nil
+		case connectionUndecided:
+			others = append(others, answer[1:]...)
+			if v, err = k.judge(ctx, others); err != nil {
+				return fanfare.Admission{}, err
+			}
+		}
+	}
+}
+
+// tryConnection tells the script which incarnations live, and which of the others are dead.
+func (k *keeper) tryConnection(ctx context.Context, v *view, others []string, inc string, c fanfare.UserConnection, limit int, replace bool) ([]string, error) {
+	args := []string{connectionMember(inc, c.Client), strconv.Itoa(limit), "0", ""}
+	if replace {
+		args[2] = "1"
+	}
+	for inc := range v.ends {
+		if v.alive(inc) {
+			args = append(args, inc)
+		}
+	}
+	args[3] = strconv.Itoa(len(args) - 4)
+	for _, inc := range others {
+		if !v.alive(inc) {
+			args = append(args, inc)
+		}
+	}
+	result, err := k.shard.run(ctx, connectionsAdd, k.connectionKeys(c.User), args)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := result.ToArray()
+	if err != nil {
+		return nil, unexpected(err)
+	}
+	parts := make([]string, len(answer))
+	for i := range answer {
+		if i == 0 {
+			n, _ := answer[i].AsInt64()
+			parts[i] = strconv.FormatInt(n, 10)
+		} else if parts[i], err = answer[i].ToString(); err != nil {
+			return nil, unexpected(err)
+		}
+	}
+	return parts, nil
+}
+
+// connectionsAgain counts connections in again, whatever the limit, or out.
+func (k *keeper) connectionsAgain(ctx context.Context, h *holding, inc string, r repair) error {
+	script := connectionsRestore
+	if r.leaving {
+		script = connectionsRemove
+		k.mu.Lock()
+		inc = h.inc
+		k.mu.Unlock()
+	}
+	args := make([]string, 0, len(r.clients))
+	for _, client := range r.clients {
+		args = append(args, connectionMember(inc, client))
+	}
+	_, err := k.shard.run(ctx, script, k.connectionKeys(r.key.name), args)
+	return err
+}

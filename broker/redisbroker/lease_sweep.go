@@ -1,0 +1,99 @@
+package redisbroker
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+const (
+	// sweepPlaces is how many places of a dead incarnation are read at once.
+	sweepPlaces = "100"
+	// sweepMembers is how many members one script takes out.
+	sweepMembers = 500
+)
+
+// sweepAll takes out what dead incarnations have left, one after the other, as the keeper claims them.
+func (k *keeper) sweepAll() {
+	for {
+		select {
+		case <-k.leases.ctx.Done():
+			return
+		case inc := <-k.claims:
+			s := &sweep{keeper: k, inc: inc, tell: true, extended: time.Now()}
+			if err := s.run(k.leases.ctx); err != nil {
+				// The claim runs out, and then it is anybody's.
+				k.leases.broker.config.Logger.Debug("a dead node is not swept yet", slog.String("node", nodeOf(inc)), slog.Any("err", err))
+			}
+			k.sweeping.Store(false)
+			notify(k.wake) // there may be more
+		}
+	}
+}
+
+// sweep takes out everything of an incarnation that has no lease.
+type sweep struct {
+	*keeper
+	inc      string
+	tell     bool // watchers are told of its members
+	extended time.Time
+}
+
+func (s *sweep) run(ctx context.Context) error {
+	index := []string{s.index(s.inc)}
+	for {
+		result, err := s.shard.run(ctx, leaseIndex, index, []string{"SRANDMEMBER", sweepPlaces})
+		if err != nil {
+			return err
+		}
+		places, err := result.AsStrSlice()
+		if err != nil {
+			return unexpected(err)
+		}
+		if len(places) == 0 {
+			break
+		}
+		for _, indexed := range places {
+			if err := s.place(ctx, placeOf(indexed)); err != nil {
+				return err
+			}
+		}
+		if _, err := s.shard.run(ctx, leaseIndex, index, append([]string{"SREM"}, places...)); err != nil {
+			return err
+		}
+	}
+	_, err := s.shard.run(ctx, leaseIndex, s.keys[1:2], []string{"ZREM", s.inc})
+	return err
+}
+
+func (s *sweep) place(ctx context.Context, key placeKey) error {
+	for {
+		if err := s.extend(ctx); err != nil {
+			return err
+		}
+		if key.kind == kindUser {
+			_, err := s.shard.run(ctx, connectionsSweep, s.connectionKeys(key.name), []string{s.inc})
+			return err
+		}
+		members, count, err := s.sweepMembers(ctx, key.name, s.inc)
+		if err != nil {
+			return err
+		}
+		if s.tell && len(members) > 0 {
+			s.leases.tell(key.name, members)
+		}
+		if count < sweepMembers {
+			return nil
+		}
+	}
+}
+
+// extend keeps the incarnation in this broker's hands.
+func (s *sweep) extend(ctx context.Context) error {
+	if time.Since(s.extended) < s.lease/4 {
+		return nil
+	}
+	_, err := s.shard.run(ctx, leaseSweeping, s.keys[1:2], []string{s.inc, milliseconds(s.lease)})
+	s.extended = time.Now()
+	return err
+}
