@@ -28,7 +28,7 @@ func at(addresses ...string) redisbroker.Server {
 
 func TestBroker_Standalone_RestartedWithData(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t, "--appendonly yes", "--appendfsync always")
+	server := redistest.Start(t, "--appendonly yes", "--appendfsync no")
 	brokertest.Run(t, brokertest.Options{
 		New:     func(t testing.TB) fanfare.Broker { return connect(t, at(server.Addr())) },
 		Shared:  true,
@@ -54,18 +54,27 @@ func TestBroker_TwoShards_RestartedWithoutData(t *testing.T) {
 func TestBroker_Sentinel_FailedOver(t *testing.T) {
 	t.Parallel()
 	sentinel := redistest.StartSentinel(t)
+	failedOver := false // there is one replica, so the second time the new master just comes back
 	brokertest.Run(t, brokertest.Options{
 		New: func(t testing.TB) fanfare.Broker {
 			return connect(t, redisbroker.Server{Addresses: sentinel.Addrs(), SentinelMaster: sentinel.MasterName})
 		},
 		Shared:  true,
-		Restart: func(testing.TB) { sentinel.Failover() },
+		Restart: func(testing.TB) {
+			if failedOver {
+				sentinel.Master().Kill()
+				sentinel.Master().Start()
+				return
+			}
+			sentinel.Failover()
+			failedOver = true
+		},
 	})
 }
 
 func TestBroker_Cluster_RestartedWithData(t *testing.T) {
 	t.Parallel()
-	cluster := redistest.StartCluster(t, "--appendonly yes", "--appendfsync always")
+	cluster := redistest.StartCluster(t, "--appendonly yes", "--appendfsync no")
 	brokertest.Run(t, brokertest.Options{
 		New:    func(t testing.TB) fanfare.Broker { return connect(t, at(cluster.Addrs()...)) },
 		Shared: true,

@@ -87,9 +87,5 @@ func (l *link) deliver(call func(sink fanfare.Sink)) {
 
 // interrupted tells the node that messages of these channels, or of all if nil, may have been lost.
 func (l *link) interrupted(channels []string) {
-	l.deliver(func(sink fanfare.Sink) {
-		if s, ok := sink.(interface{ Interrupted(channels []string) }); ok {
-			s.Interrupted(channels)
-		}
-	})
+	l.deliver(func(sink fanfare.Sink) { sink.Interrupted(channels) })
 }
