@@ -15,20 +15,23 @@ func TestCluster_Chromium(t *testing.T) {
 
 // clustered are the doors whose commands come by requests of their own, and one that has a single connection.
 var clustered = []struct{ door, encoding string }{
-	{"http_stream", "json"}, {"http_stream", "protobuf"}, {"sse", "json"}, {"websocket", "protobuf"},
+	{"http_stream", "json"}, {"http_stream", "protobuf"}, {"sse", "json"}, {"websocket", "json"},
 }
 
 // TestSDK_Node_Cluster drives the published package against two nodes over Redis. Each request goes to one of them at random: the
 // commands of an emulated connection, too.
 func TestSDK_Node_Cluster(t *testing.T) {
+	t.Parallel()
 	for _, way := range clustered {
 		t.Run(way.door+" "+way.encoding, func(t *testing.T) {
-			runScenarios(t, lookNode(t), "js/node.mjs", newClusterServer(t).URL, way.encoding, way.door)
+			t.Parallel()
+			runScenarios(t, lookNode(t), "js/node.mjs", newClusterServer(t).URL, way.encoding, way.door, "cluster")
 		})
 	}
 }
 
 // TestPlain_Node_Cluster does so without an SDK, by the doors "events" and "poll".
 func TestPlain_Node_Cluster(t *testing.T) {
-	runScenarios(t, lookNode(t), "js/node.mjs", newClusterServer(t).URL, "json", "plain")
+	t.Parallel()
+	runScenarios(t, lookNode(t), "js/node.mjs", newClusterServer(t).URL, "json", "plain", "cluster")
 }

@@ -213,10 +213,9 @@ type state struct {
 }
 
 type nodeState struct {
-	Name        string `json:"name"`
-	Connections int    `json:"connections"`
-	Users       int    `json:"users"`
-	Channels    int    `json:"channels"`
+	Name    string `json:"name"`
+	Clients int    `json:"clients"`
+	Users   int    `json:"users"`
 }
 
 type present struct {
@@ -239,7 +238,7 @@ func (a *app) state(w http.ResponseWriter, r *http.Request) {
 	}
 	s := state{Nodes: []nodeState{}, Present: []present{}}
 	for _, n := range info.Nodes {
-		s.Nodes = append(s.Nodes, nodeState{n.Name, n.Clients, n.Users, n.Channels})
+		s.Nodes = append(s.Nodes, nodeState{n.Name, n.Clients, n.Users})
 	}
 	for _, m := range members {
 		p := present{User: m.User, Client: m.Client}

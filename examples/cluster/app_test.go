@@ -93,7 +93,7 @@ func TestState_IsThatOfAllNodes(t *testing.T) {
 	}
 	var s state
 	require.NoError(t, json.Unmarshal(nodes[1].send("GET", "/state", nil, "").Body.Bytes(), &s))
-	require.ElementsMatch(t, []nodeState{{"node-1", 1, 1, 1}, {"node-2", 1, 1, 1}}, s.Nodes)
+	require.ElementsMatch(t, []nodeState{{"node-1", 1, 1}, {"node-2", 1, 1}}, s.Nodes)
 	require.Len(t, s.Present, 2)
 	require.Equal(t, "node-1-fan", s.Present[0].User)
 	require.Equal(t, "node-1", s.Present[0].Node)

@@ -37,13 +37,14 @@ type child struct {
 	addr   string     // empty while it does not serve
 	pid    int        // 0 while there is none
 	starts int
-	kill   func() // of the process that runs
+	kill   func()        // of the process that runs
+	gone   chan struct{} // closed at its end
 }
 
 func newChild(name, role string, logger *slog.Logger, args ...string) *child {
 	return &child{
 		name: name, role: role, args: append([]string{"-role", role}, args...), log: logger.With("process", name),
-		ready: make(chan struct{}), kill: func() {},
+		ready: make(chan struct{}),
 	}
 }
 
@@ -109,6 +110,7 @@ func (c *child) began(cmd *exec.Cmd, stdin io.Closer) {
 	defer c.mu.Unlock()
 	c.pid = cmd.Process.Pid
 	c.starts++
+	c.gone = make(chan struct{})
 	c.kill = func() {
 		if c.role == roleRedis {
 			_ = stdin.Close() // its guard kills it
@@ -131,15 +133,21 @@ func (c *child) serves(addr string) {
 func (c *child) ended() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.addr, c.pid, c.kill = "", 0, func() {}
+	c.addr, c.pid, c.kill = "", 0, nil
+	close(c.gone)
 }
 
-// Kill ends the process without a word to it, if there is one.
+// Kill ends the process without a word to it, if there is one, and returns when it has ended.
 func (c *child) Kill() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	kill, gone := c.kill, c.gone
+	c.mu.Unlock()
+	if kill == nil {
+		return
+	}
 	c.log.Info("is killed")
-	c.kill()
+	kill()
+	<-gone
 }
 
 // Addr is where it serves, or empty.

@@ -91,32 +91,40 @@ $("say").onsubmit = async (event) => {
 
 const load = async (path) => (await fetch(path, { signal: AbortSignal.timeout(2000) })).json();
 
-// refresh shows what is beside the messages: asked for again and again, and at once when somebody has come or gone.
+// refresh shows what is beside the messages: asked for again and again, and at once when somebody has come or gone. The balancer
+// knows the processes; what they do, and who is here, says any node.
+let busy = new Map();
+let up = new Set();
 async function refresh() {
-  try {
-    const [processes, { nodes, present }] = await Promise.all([load("/processes"), load("/state")]);
-    const busy = new Map(nodes.map((n) => [n.name, n]));
-    $("processes").replaceChildren(...processes.map((p) => process(p, busy.get(p.name))));
-    $("present").replaceChildren(...present.map((p) => {
-      const item = document.createElement("li");
-      item.textContent = `${p.user} on ${p.node}`;
-      return item;
-    }));
-  } catch {
-    // Nobody answers: what is shown stays.
-  }
+  await Promise.allSettled([load("/processes").then(showProcesses), load("/state").then(showState)]); // else what is shown stays
 }
 
-function process({ name, addr, pid, starts }, node) {
-  const up = addr !== "";
+function showProcesses(list) {
+  up = new Set(list.filter(({ addr }) => addr).map(({ name }) => name));
+  $("processes").replaceChildren(...list.map(process));
+}
+
+function showState({ nodes, present }) {
+  busy = new Map(nodes.map((node) => [node.name, node]));
+  $("present").replaceChildren(...present.map(({ user, node }) => {
+    const item = document.createElement("li");
+    item.textContent = `${user} on ${node}`;
+    item.classList.toggle("lost", !up.has(node));
+    return item;
+  }));
+}
+
+function process({ name, pid, starts }) {
+  const lives = up.has(name);
+  const node = lives && busy.get(name);
   const row = $("process").content.firstElementChild.cloneNode(true);
   const put = (part, text) => (row.querySelector(`.${part}`).textContent = text);
   row.dataset.process = name;
-  row.dataset.up = up;
+  row.dataset.up = lives;
   put("name", name);
-  put("state", up ? `process ${pid}${starts > 1 ? `, life ${starts}` : ""}` : "down");
-  put("connections", up && node ? node.connections : "");
-  put("users", up && node ? node.users : "");
+  put("state", lives ? `pid ${pid}${starts > 1 ? `, life ${starts}` : ""}` : "down");
+  put("clients", node ? node.clients : "");
+  put("users", node ? node.users : "");
   const form = row.querySelector("form");
   form.action = `/kill/${name}`;
   form.onsubmit = (event) => {
@@ -125,7 +133,7 @@ function process({ name, addr, pid, starts }, node) {
   };
   const button = row.querySelector("button");
   button.ariaLabel = `Kill ${name}`;
-  button.disabled = !up;
+  button.disabled = !lives;
   return row;
 }
 
