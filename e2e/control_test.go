@@ -101,7 +101,9 @@ func (s *server) control(ctx context.Context, operation string, o *order) (any, 
 	case "diary":
 		return s.diary.marshal(o.User)
 	case "lose":
-		s.loss.loseNext(o.Channel, o.Count)
+		for _, b := range s.losses {
+			b.loseNext(o.Channel, o.Count)
+		}
 		return nil, nil
 	case "cut":
 		s.gate.set(o.User, o.Hold)
@@ -111,7 +113,7 @@ func (s *server) control(ctx context.Context, operation string, o *order) (any, 
 		s.gate.set(o.User, false)
 		return nil, nil
 	case "stop":
-		return nil, s.stop(n, o.Node)
+		return nil, s.stop(o.Node)
 	case "start":
 		return nil, s.start(o.Node, s.lifeConfig())
 	}
@@ -161,17 +163,20 @@ func snapshot(ctx context.Context, n *fanfare.Node, o *order) (any, error) {
 }
 
 // stop shuts a node down and takes it away, so that its users meet a server without it.
-func (s *server) stop(n *fanfare.Node, name string) error {
+func (s *server) stop(name string) error {
 	s.mu.Lock()
+	replicas := s.nodes[name]
 	delete(s.nodes, name)
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := n.Shutdown(ctx); err != nil {
-		return err
-	}
-	if n.Ready() == nil {
-		return errors.New("a node that was shut down is ready")
+	for _, n := range replicas {
+		if err := n.Shutdown(ctx); err != nil {
+			return err
+		}
+		if n.Ready() == nil {
+			return errors.New("a node that was shut down is ready")
+		}
 	}
 	return nil
 }

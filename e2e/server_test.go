@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -21,17 +22,19 @@ type server struct {
 	*httptest.Server
 	t       *testing.T
 	logger  *slog.Logger
-	loss    *lossyBroker
+	losses  []*lossyBroker // the first one is that of the nodes "main" without Redis
 	network *network
 	diary   *diary
 	gate    *gate
 
 	sessions sessionTable
 
-	portableIO bool // of the nodes
+	portableIO bool   // of the nodes
+	redis      string // the address of a server, or empty: then each node is alone
 
-	mu    sync.Mutex // guards below
-	nodes map[string]*fanfare.Node
+	mu     sync.Mutex // guards below
+	nodes  map[string][]*fanfare.Node
+	epochs int // how many clusters were made
 }
 
 // userKey is where the login middleware puts the user.
@@ -39,14 +42,27 @@ type userKey struct{}
 
 func newServer(t *testing.T, portableIO bool) *server {
 	t.Helper()
+	return startServer(t, portableIO, "")
+}
+
+// newClusterServer is a server of which every node is two over Redis. Each request goes to one of them at random, and so does
+// what the scenarios order.
+func newClusterServer(t *testing.T) *server {
+	t.Helper()
+	return startServer(t, false, startRedis(t))
+}
+
+func startServer(t *testing.T, portableIO bool, redis string) *server {
+	t.Helper()
 	s := &server{
 		t:          t,
 		logger:     slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-		loss:       newLossyBroker(),
+		losses:     []*lossyBroker{newLossyBroker(fanfare.NewMemoryBroker(fanfare.MemoryBrokerConfig{}))},
 		diary:      newDiary(),
 		gate:       newGate(),
 		portableIO: portableIO,
-		nodes:      make(map[string]*fanfare.Node),
+		redis:      redis,
+		nodes:      make(map[string][]*fanfare.Node),
 	}
 	require.NoError(t, s.start("main", s.mainConfig()))
 	require.NoError(t, s.start("fast", s.fastConfig()))
@@ -78,31 +94,51 @@ func (s *server) close() {
 	defer cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, n := range s.nodes {
-		require.NoError(s.t, n.Shutdown(ctx), "shutdown of %s", name)
+	for name, replicas := range s.nodes {
+		for _, n := range replicas {
+			require.NoError(s.t, n.Shutdown(ctx), "shutdown of %s", name)
+		}
 	}
-	require.NoError(s.t, s.loss.Close())
+	for _, b := range s.losses {
+		require.NoError(s.t, b.Close())
+	}
 	s.network.close()
 	s.Close()
 }
 
 func (s *server) start(name string, c fanfare.Config) error {
 	c.PortableIO = s.portableIO
-	n, err := fanfare.New(c)
-	if err != nil {
-		return err
+	configs := []fanfare.Config{c}
+	if s.redis != "" {
+		var err error
+		if configs, err = s.clustered(c); err != nil {
+			return err
+		}
 	}
-	s.declare(n)
+	var replicas []*fanfare.Node
+	for _, c := range configs {
+		n, err := fanfare.New(c)
+		if err != nil {
+			return err
+		}
+		s.declare(n)
+		replicas = append(replicas, n)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.nodes[name] = n
+	s.nodes[name] = replicas
 	return nil
 }
 
+// node returns one of the nodes of a name, at random, or nil.
 func (s *server) node(name string) *fanfare.Node {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.nodes[name]
+	replicas := s.nodes[name]
+	if len(replicas) == 0 {
+		return nil
+	}
+	return replicas[rand.IntN(len(replicas))]
 }
 
 // mainConfig is a node with every hook. Its short delays make what waits for them testable.
@@ -112,7 +148,7 @@ func (s *server) mainConfig() fanfare.Config {
 		Refresh:       s.refresh,
 		Message:       s.message,
 		Disconnected:  s.disconnected,
-		Broker:        s.loss,
+		Broker:        s.losses[0],
 		Logger:        s.logger,
 		ExpiryGrace:   time.Second,
 		PositionCheck: time.Second,
@@ -230,22 +266,24 @@ func (g *gate) set(user string, shut bool) {
 
 // lossyBroker loses chosen deliveries on the way to the node, as a broker with a hiccup does. Its history has them.
 type lossyBroker struct {
-	*fanfare.MemoryBroker
+	wholeBroker
 	mu   sync.Mutex // guards below
 	lose map[string]int
 }
 
-func newLossyBroker() *lossyBroker {
-	return &lossyBroker{
-		MemoryBroker: fanfare.NewMemoryBroker(fanfare.MemoryBrokerConfig{}),
-		lose:         make(map[string]int),
-	}
+// wholeBroker is a broker of several nodes with everything that they use.
+type wholeBroker interface {
+	fanfare.Broker
+	fanfare.ControlBus
+	fanfare.ConnectionCounter
 }
 
-var _ fanfare.Broker = (*lossyBroker)(nil)
+func newLossyBroker(b wholeBroker) *lossyBroker {
+	return &lossyBroker{wholeBroker: b, lose: make(map[string]int)}
+}
 
 func (b *lossyBroker) Attach(node string, sink fanfare.Sink) (fanfare.Link, error) {
-	return b.MemoryBroker.Attach(node, &lossySink{sink, b})
+	return b.wholeBroker.Attach(node, &lossySink{sink, b})
 }
 
 // loseNext makes the next count publications of a channel vanish.

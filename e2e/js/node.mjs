@@ -1,4 +1,5 @@
 // Runs the scenarios in Node: node node.mjs BASE json|protobuf websocket|http_stream|sse
+// where each request meets one of several nodes: node node.mjs BASE json|protobuf DOOR cluster
 // or those of fallback: node node.mjs BASE json|protobuf fallback EXPECT NODE VIA
 import { Centrifuge } from 'centrifuge';
 import { Centrifuge as CentrifugeProtobuf } from 'centrifuge/build/protobuf';

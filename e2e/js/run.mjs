@@ -2,7 +2,7 @@ import { Scenario } from './harness.mjs';
 import { fallback } from './scenarios/fallback.mjs';
 import { plain } from './scenarios/plain.mjs';
 import { plainSession } from './scenarios/session.mjs';
-import { scenarios, webSocketOnly } from './scenarios.mjs';
+import { oneNodeOnly, scenarios, webSocketOnly } from './scenarios.mjs';
 import { tokens } from './scenarios/tokens.mjs';
 
 const limit = 45_000;
@@ -12,12 +12,13 @@ const limit = 45_000;
  * share them: turn tells, across all of them, whose turn it is.
  * @param env {base, encoding, door, options, Centrifuge, WebSocket, EventSource, foreign} what differs between Node and a page;
  *   with the door "fallback", which is a list of them, also {expect, node, via}, see scenarios/fallback.mjs; "plain" is what
- *   needs no SDK, and uses it over a WebSocket where it meets it; "tokens" are those of a node that wants tokens
+ *   needs no SDK, and uses it over a WebSocket where it meets it; "tokens" are those of a node that wants tokens. What env expects
+ *   may be "cluster": then each request meets one of several nodes
  * @param turn returns 0, 1, 2 and so on
  */
 export async function run(env, { only, report, turn }) {
   const all = { fallback: () => fallback(env), plain: () => ({ ...plain, ...plainSession }), tokens: () => tokens }[env.door]?.() ?? scenarios;
-  const fits = (name) => env.door === 'websocket' || !webSocketOnly.has(name);
+  const fits = (name) => (env.door === 'websocket' || !webSocketOnly.has(name)) && (env.expect !== 'cluster' || !oneNodeOnly.has(name));
   const queue = Object.entries(all).filter(([name]) => fits(name) && new RegExp(only || '').test(name));
   await report({ planned: queue.map(([name]) => name) });
   const worker = async () => {

@@ -24,6 +24,9 @@ export const webSocketOnly = new Set([
   'publish: over a compressed connection',
 ]);
 
+/** oneNodeOnly are those about what each node of a cluster does by itself. */
+export const oneNodeOnly = new Set(['subscribe: more subscribers than the channel may have']);
+
 export const scenarios = {
   ...connecting,
   ...subscribing,

@@ -73,12 +73,12 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 }
 
 func serve(ctx context.Context, c *config.Config, log *slog.Logger, checkOnly bool) error {
-	s, err := server.New(c, log)
+	if checkOnly {
+		return server.Check(ctx, c, log)
+	}
+	s, err := server.New(ctx, c, log)
 	if err != nil {
 		return err
-	}
-	if checkOnly {
-		return s.Close(ctx)
 	}
 	l, err := net.Listen("tcp", c.Addr)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ type Config struct {
 	Channels              []Channel
 	Webhooks              Webhooks
 	Limits                Limits
+	Redis                 Redis
 	LogLevel              LogLevel
 	LogFormat             LogFormat
 	DrainWindow           time.Duration
@@ -96,6 +98,9 @@ func (c *Config) fields() map[string]setter {
 		"limits": {kindJSON, func(d *decoder, v value) error {
 			return d.section(v, c.Limits.fields(), elsewhere(c.fields(), "the top of the file"))
 		}},
+		"redis": {kindJSON, func(d *decoder, v value) error {
+			return d.section(v, c.Redis.fields(), elsewhere(c.fields(), "the top of the file"))
+		}},
 		"log_level":    choice(&c.LogLevel, "debug", "info", "warn", "error"),
 		"log_format":   choice(&c.LogFormat, Text, JSON),
 		"drain_window": duration(&c.DrainWindow),
@@ -137,6 +142,9 @@ func misplaced(key string) string {
 		return s
 	}
 	if s := elsewhere(new(Limits).fields(), "limits."+key)(key); s != "" {
+		return s
+	}
+	if s := elsewhere(new(Redis).fields(), "redis."+key)(key); s != "" {
 		return s
 	}
 	return elsewhere(new(Webhooks).fields(), "webhooks."+key)(key)
@@ -196,8 +204,14 @@ func (c *Config) Problem(key, format string, args ...any) error {
 	if source == "" {
 		source = "environment"
 	}
-	return &Error{source, c.lines[key], key, fmt.Sprintf(format, args...)}
+	line := c.lines[key]
+	if line == 0 { // items have none of their own
+		line = c.lines[anIndex.ReplaceAllString(key, "")]
+	}
+	return &Error{source, line, key, fmt.Sprintf(format, args...)}
 }
+
+var anIndex = regexp.MustCompile(`\[\d+\]$`)
 
 // Source is where the configuration came from, for the log.
 func (c *Config) Source() string { return strings.TrimSpace(c.source) }

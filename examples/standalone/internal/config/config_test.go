@@ -47,6 +47,7 @@ const complete = `{
 		"user_connections": 20, "replace_oldest": true, "commands_per_second": 50, "user_commands_per_second": 100,
 		"subscribes_per_second": 10, "user_connects_per_second": 5
 	},
+	"redis": {"urls": ["redis://user:redis-password@127.0.0.1:6379/1", "rediss://example.com"], "prefix": "app", "durable": true},
 	"log_level": "debug",
 	"log_format": "json",
 	"drain_window": "3s",
@@ -94,6 +95,14 @@ func TestLoad_EveryKey(t *testing.T) {
 		SubRefresh: "http://app/sub_refresh", Static: map[string]config.Secret{"X-Live-Secret": config.NewSecret("static-static")}, MaxConcurrent: 8}, c.Webhooks)
 	require.Equal(t, config.Limits{UserConnections: 20, ReplaceOldest: true, Commands: 50, UserCommands: 100, Subscribes: 10, UserConnects: 5},
 		c.Limits)
+	require.Equal(t, config.Redis{
+		URLs:   []config.Secret{config.NewSecret("redis://user:redis-password@127.0.0.1:6379/1"), config.NewSecret("rediss://example.com")},
+		Prefix: "app", Durable: true,
+	}, c.Redis)
+	servers, err := c.Redis.Servers()
+	require.NoError(t, err)
+	require.Equal(t, "redis-password", servers[0].Password)
+	require.NotNil(t, servers[1].TLS)
 	require.Equal(t, config.LogLevel("debug"), c.LogLevel)
 	require.Equal(t, config.JSON, c.LogFormat)
 	require.Equal(t, 3*time.Second, c.DrainWindow)
@@ -201,6 +210,20 @@ func TestLoad_WrongValues(t *testing.T) {
 		{`{"webhooks": {"rpc": "http://app/", "static_headers": {"X-A": 1}}}`, `webhooks.static_headers.X-A: must be a string, is a number`},
 		{`{"webhooks": {"rpc": "http://app/", "static_headers": {"X A": "a"}}}`, `webhooks.static_headers["X A"]: must be the name of a header`},
 		{`{"webhooks": {"rpc": "http://app/", "static_headers": {"X-A": "a\n"}}}`, `webhooks.static_headers.X-A: must not hold control`},
+		{`{"urls": []}`, `fanfare.json:1: urls: unknown key here: it belongs to redis.urls`},
+		{`{"redis": {"url": "redis://a"}}`, `fanfare.json:1: redis.url: unknown key; did you mean "urls"?`},
+		{`{"redis": {"urls": "redis://a"}}`, `fanfare.json:1: redis.urls: must be a list of strings, is a string`},
+		{`{"redis": {"urls": ["a:6379"]}}`, `fanfare.json:1: redis.urls[0]: must be a URL such as`},
+		{`{"redis": {"urls": ["redis://a", "http://b"]}}`, `redis.urls[1]: must be a URL such as`},
+		{`{"redis": {"urls": ["redis://a/one"]}}`, `redis.urls[0]: must be a URL such as`},
+		{`{"redis": {"urls": ["unix:///run/redis.sock"]}}`, `redis.urls[0]: must be a URL such as`},
+		{`{"redis": {"urls": ["redis://a", "redis://a"]}}`, `redis.urls[1]: names a server that is there already`},
+		{`{"redis": {"urls": ["redis://a"], "prefix": "{a}"}}`, `redis.prefix: must not contain {`},
+		{`{"redis": {"urls": ["redis://a"], "durable": "yes"}}`, `redis.durable: must be true or false, is a string`},
+		{`{"redis": {"prefix": "a"}}`, `fanfare.json:1: redis.prefix: needs redis.urls`},
+		{`{"redis": {"durable": true}}`, `fanfare.json:1: redis.durable: needs redis.urls`},
+		{`{"redis": {"urls": []}}`, `fanfare.json:1: redis: needs urls, such as ["redis://127.0.0.1:6379"]`},
+		{`{"redis": []}`, `fanfare.json:1: redis: must be an object, is a list`},
 		{`{"webhooks": {"rpc": "http://app/", "headers": ["X A"]}}`, `webhooks.headers[0]: must be the name of a header`},
 	} {
 		_, _, err := load(t, tt.file)
@@ -235,7 +258,8 @@ func TestLoad_TheEnvironmentOverrides(t *testing.T) {
 	c, warnings, err := load(t, complete, "FANFARE_ADDR=:7000", "FANFARE_ALLOWED_ORIGINS=https://a.example, https://b.example",
 		"FANFARE_ANONYMOUS=false", "FANFARE_TOKEN_HMAC_SECRET=another-secret-of-length-and-more", "FANFARE_API_KEY=12345678901234567890",
 		"FANFARE_CLIENT_CONCURRENCY=2", `FANFARE_CHANNELS={"news":{"subscribe":"anyone"},"x":{}}`, "FANFARE_WEBHOOKS_TIMEOUT=1s",
-		"FANFARE_WEBHOOKS_HEADERS=X-A,X-B", "FANFARE_LOG_LEVEL=warn", "FANFARE_DRAIN_WINDOW=", "FANFARE_SERVICE_HOST=10.0.0.1", "PATH=/bin")
+		"FANFARE_WEBHOOKS_HEADERS=X-A,X-B", "FANFARE_REDIS_URLS=redis://a, redis://b",
+		"FANFARE_LOG_LEVEL=warn", "FANFARE_DRAIN_WINDOW=", "FANFARE_SERVICE_HOST=10.0.0.1", "PATH=/bin")
 	require.NoError(t, err)
 	require.Equal(t, []string{"environment: FANFARE_SERVICE_HOST is not a setting"}, warnings)
 	require.Equal(t, ":7000", c.Addr)
@@ -247,6 +271,7 @@ func TestLoad_TheEnvironmentOverrides(t *testing.T) {
 	require.Len(t, c.Channels, 2, "all channels, not those beside the file's")
 	require.Equal(t, time.Second, c.Webhooks.Timeout)
 	require.Equal(t, []string{"X-A", "X-B"}, c.Webhooks.Headers)
+	require.Equal(t, []config.Secret{config.NewSecret("redis://a"), config.NewSecret("redis://b")}, c.Redis.URLs)
 	require.Equal(t, config.LogLevel("warn"), c.LogLevel)
 	require.Equal(t, 3*time.Second, c.DrainWindow, "an empty variable is one that is not set")
 }
@@ -270,7 +295,8 @@ func TestSecrets_NeverShow(t *testing.T) {
 	t.Parallel()
 	const value = "s3cr3t-s3cr3t-s3cr3t"
 	c, warnings, err := load(t, fmt.Sprintf(`{"token_hmac_secret": %q, "api_key": %q,
-		"webhooks": {"rpc": "http://app/", "static_headers": {"X-Live": %q}}}`, value, value, value))
+		"webhooks": {"rpc": "http://app/", "static_headers": {"X-Live": %q}}, "redis": {"urls": ["redis://:%s@a"]}}`,
+		value, value, value, value))
 	require.NoError(t, err)
 	var out bytes.Buffer
 	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
@@ -300,6 +326,11 @@ func TestErrors_NeverHoldSecrets(t *testing.T) {
 		`{"jwks_url": "https://user:s3cr3t@example.com/"}`,
 		`{"webhooks": {"connect": "https://user:s3cr3t@example.com/%zz"}}`,
 		`{"allowed_origins": ["https://user:s3cr3t@example.com"]}`,
+		`{"redis": {"urls": ["http://user:s3cr3t@example.com"]}}`,
+		`{"redis": {"urls": ["redis://user:s3cr3t@example.com:x"]}}`,
+		`{"redis": {"urls": ["redis://user:s3cr3t@example.com/%zz"]}}`,
+		`{"redis": {"urls": ["redis://user:s3cr3t@a", "redis://user:s3cr3t@a"]}}`,
+		`{"redis": {"urls": [["redis://user:s3cr3t@a"]]}}`,
 	} {
 		_, _, err := load(t, file, "FANFARE_API_KYE=s3cr3t")
 		require.Error(t, err)
@@ -323,7 +354,7 @@ func TestReadme_HasEveryKey(t *testing.T) {
 		require.Contains(t, complete, `"`+key+`"`, "TestLoad_EveryKey has them, too")
 	}
 	for _, v := range variables {
-		require.Contains(t, strings.ToUpper(string(readme)), strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(v, "FANFARE_"), "WEBHOOKS_"), "LIMITS_"))
+		require.Contains(t, strings.ToUpper(string(readme)), strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(v, "FANFARE_"), "REDIS_"), "WEBHOOKS_"), "LIMITS_"))
 	}
 }
 

@@ -203,6 +203,21 @@ func secret(p *Secret) setter {
 	}}
 }
 
+// secretList is a list of secrets.
+func secretList(p *[]Secret) setter {
+	return setter{kindList, func(_ *decoder, v value) error {
+		var items []string
+		if err := into(&items, "a list of strings", v); err != nil {
+			return err
+		}
+		*p = nil
+		for _, s := range items {
+			*p = append(*p, Secret{s})
+		}
+		return nil
+	}}
+}
+
 // secrets is an object of secrets.
 func secrets(p *map[string]Secret) setter {
 	return setter{kindJSON, func(d *decoder, v value) error {

@@ -18,7 +18,7 @@ const FileVariable = prefix + "CONFIG"
 func (c *Config) variables() map[string]setter {
 	vars := make(map[string]setter)
 	for key, f := range c.fields() {
-		if key != "webhooks" && key != "limits" {
+		if key != "webhooks" && key != "limits" && key != "redis" {
 			vars[prefix+strings.ToUpper(key)] = f
 		}
 	}
@@ -27,6 +27,9 @@ func (c *Config) variables() map[string]setter {
 	}
 	for key, f := range c.Limits.fields() {
 		vars[prefix+"LIMITS_"+strings.ToUpper(key)] = f
+	}
+	for key, f := range c.Redis.fields() {
+		vars[prefix+"REDIS_"+strings.ToUpper(key)] = f
 	}
 	return vars
 }

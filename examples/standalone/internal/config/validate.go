@@ -47,6 +47,7 @@ func (c *Config) validate() (errs []error) {
 	c.checkIdentity(complain)
 	c.checkWebhooks(complain)
 	c.checkLimits(complain)
+	c.checkRedis(complain)
 	for i := range c.Channels {
 		ch := &c.Channels[i]
 		ch.resolve(&c.Webhooks, c.Tokens(), func(key, format string, args ...any) { complain(ch.Path(key), format, args...) })

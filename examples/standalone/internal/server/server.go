@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/fanfare-go/fanfare"
+	"github.com/fanfare-go/fanfare/broker/redisbroker"
 	"github.com/fanfare-go/fanfare/examples/standalone/internal/config"
 	"github.com/fanfare-go/fanfare/webhook"
 )
@@ -22,16 +23,36 @@ type Server struct {
 	config          *config.Config
 	log             *slog.Logger
 	node            *fanfare.Node
-	tokens          tokens         // nil without
-	app             *webhook.Hooks // nil without
+	broker          *redisbroker.Broker // nil without
+	tokens          tokens              // nil without
+	app             *webhook.Hooks      // nil without
 	personalChannel *config.Channel
 	mux             *http.ServeMux
 	draining        atomic.Bool
 }
 
-// New makes everything but the listener. Errors name the key. End it with [Server.Serve] or [Server.Close].
-func New(c *config.Config, log *slog.Logger) (s *Server, err error) {
-	s = &Server{config: c, log: log, mux: http.NewServeMux()}
+// New makes everything but the listener, and connects to Redis, if there is one. Errors name the key. End it with [Server.Serve]
+// or [Server.Close].
+func New(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, error) {
+	broker, err := openBroker(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	return assemble(c, log, broker)
+}
+
+// Check makes everything but what needs others, and ends it again.
+func Check(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	s, err := assemble(c, log, nil)
+	if err != nil {
+		return err
+	}
+	return s.Close(ctx)
+}
+
+// assemble takes the broker over, also when it fails.
+func assemble(c *config.Config, log *slog.Logger, broker *redisbroker.Broker) (s *Server, err error) {
+	s = &Server{config: c, log: log, broker: broker, mux: http.NewServeMux()}
 	defer func() {
 		if err != nil {
 			_ = s.Close(context.Background())
@@ -44,6 +65,9 @@ func New(c *config.Config, log *slog.Logger) (s *Server, err error) {
 		Development:    c.Development,
 		DrainWindow:    window(c.DrainWindow),
 		Logger:         log,
+	}
+	if broker != nil {
+		nc.Broker, nc.Presence = broker, broker.Presence()
 	}
 	limit(&nc, &c.Limits)
 	if err := errors.Join(s.useTokens(), s.useWebhooks(&nc)); err != nil {
@@ -162,6 +186,9 @@ func (s *Server) Close(ctx context.Context) (err error) {
 	}
 	if s.app != nil {
 		s.app.Close()
+	}
+	if s.broker != nil {
+		err = errors.Join(err, s.broker.Close())
 	}
 	return err
 }

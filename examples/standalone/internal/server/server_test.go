@@ -57,7 +57,7 @@ func load(t *testing.T, file string) *config.Config {
 func setup(t *testing.T, file string) (*server.Server, *log) {
 	t.Helper()
 	l := &log{}
-	s, err := server.New(load(t, file), slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	s, err := server.New(t.Context(), load(t, file), slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -216,7 +216,7 @@ func TestChannels_PatternsThatContradictEachOther(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte(file), 0o600))
 		c, _, err := config.Load(path, nil)
 		if err == nil {
-			_, err = server.New(c, slog.New(slog.DiscardHandler))
+			_, err = server.New(t.Context(), c, slog.New(slog.DiscardHandler))
 		}
 		require.ErrorContains(t, err, want, file)
 	}
@@ -282,7 +282,7 @@ func TestPersonalChannels(t *testing.T) {
 
 func TestServe_AnswersProbesUntilTheEnd(t *testing.T) {
 	t.Parallel()
-	s, err := server.New(load(t, `{"anonymous": true, "drain_window": "0s"}`), slog.New(slog.DiscardHandler))
+	s, err := server.New(t.Context(), load(t, `{"anonymous": true, "drain_window": "0s"}`), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
