@@ -256,6 +256,7 @@ func (s sink) Publication(_ string, p *fanfare.Publication) {
 }
 func (sink) Membership(string, fanfare.Membership) {}
 func (sink) Control([]byte)                        {}
+func (sink) Interrupted([]string)                  {}
 
 // openClient publishes at one node, and reads at a socket of another one, as EventSource does.
 func openClient(ctx context.Context, s *server, arrive func(n int)) (*link, error) {
