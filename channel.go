@@ -118,8 +118,8 @@ type ChannelOptions struct {
 	// [Override.JoinLeave] should be the same for all clients of a user.
 	JoinLeavePerUser bool
 	// PresenceGrace is how long a user whose last connection ended is still held to be present, so that a page reload is
-	// no leave. If the user is back in time, presence goes over to the new client. Default 0: no grace. It needs Presence. Users are
-	// counted on each node for itself.
+	// no leave. If the user is back in time, presence goes over to the new client; also at another node, if [Config.Presence] is a
+	// [UserPresence] and the broker a [ControlBus]. Default 0: no grace. It needs Presence.
 	PresenceGrace time.Duration
 	// MaxSubscribers limits the subscribers on one node; further ones are refused with [ErrLimitExceeded]. 0 is no limit.
 	MaxSubscribers int
