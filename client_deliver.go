@@ -91,9 +91,9 @@ type backlog struct {
 	atLeast, atMost Position // where the flow has to begin, or else it has a gap; not known if the epoch is empty
 }
 
-// gaped reports whether a flow that begins at a position misses something. What is known of another life of the stream says
+// misses reports whether a flow that begins at a position misses something. What is known of another life of the stream says
 // nothing: its end may have been read before.
-func (h *backlog) gaped(at Position) bool {
+func (h *backlog) misses(at Position) bool {
 	return at.Epoch == h.atLeast.Epoch && at.Offset < h.atLeast.Offset || at.Epoch == h.atMost.Epoch && at.Offset > h.atMost.Offset && h.atMost.Epoch != ""
 }
 
@@ -146,7 +146,7 @@ func (s *subscription) begin(j joined) {
 	for _, m := range h.members {
 		s.client.pushMembership(s.client.encodePush(membershipPush(s.channel, m)))
 	}
-	if s.positioned && h.gaped(s.position) {
+	if s.positioned && h.misses(s.position) {
 		s.cut()
 	}
 }

@@ -199,7 +199,7 @@ func (r *room) verify() (done bool, err error) {
 		return false, err
 	}
 	r.mu.Lock()
-	busy = r.repairing || r.lagging || r.top.Epoch != top.Epoch
+	busy = r.repairing || r.lagging || r.top != top && r.top.Epoch != result.Epoch // or something came meanwhile
 	behind := !busy && r.compare(top, result)
 	if behind {
 		r.repairing, r.missedAt = true, time.Now()
@@ -212,16 +212,14 @@ func (r *room) verify() (done bool, err error) {
 }
 
 // compare takes what was read of the stream when the room stood at top. It reports whether there is something to be repaired, and
-// tells those for whom that is not possible. The lock is held; no repair is under way.
+// tells those for whom that is not possible. The lock is held; no repair is under way, and the room still stands there, or further on
+// in the stream that was read.
 func (r *room) compare(top Position, result HistoryResult) (behind bool) {
 	r.deliveredAt = time.Now()
 	switch {
-	case result.Epoch != top.Epoch:
-		if r.top != top {
-			return false // something came meanwhile, and reveals it
-		}
+	case result.Epoch != r.top.Epoch:
 		r.top = result.Position
-	case result.Offset < top.Offset:
+	case r.top.Epoch == top.Epoch && result.Offset < top.Offset:
 		r.rewind(result.Position)
 		return false
 	case r.differs(result):

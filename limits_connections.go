@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
-	"time"
 )
 
 // connectionCount counts the connections of users at the broker, for [Config.MaxUserConnections].
@@ -17,16 +15,9 @@ type connectionCount struct {
 	wake chan struct{} // of the debtor; one slot
 
 	mu      sync.Mutex // guards below
-	owed    []UserConnection
+	owed    []debt
 	failing bool // the broker does not count, and that was logged
 }
-
-const (
-	// maxOwed bounds the connections whose end the broker is still to be told.
-	maxOwed = 100_000
-	// owedPause is the time between two attempts to tell it.
-	owedPause = time.Second
-)
 
 // newConnectionCount returns nil if there is no limit.
 func (n *Node) newConnectionCount() *connectionCount {
@@ -54,9 +45,8 @@ func (c *Client) countIn() error {
 	if counted || err != nil {
 		return err
 	}
-	if err = c.countHere(); err != nil {
-		k.owe(c.counted()) // the broker may have counted it nevertheless
-	}
+	err = c.countHere()
+	k.owe(debt{c.counted(), err == nil}) // the broker may have counted it, or not
 	return err
 }
 
@@ -114,7 +104,7 @@ func (c *Client) countAtBroker(k *connectionCount) (bool, error) {
 	a, err := k.counter.AddConnection(ctx, me, n.config.MaxUserConnections, n.config.ReplaceOldest)
 	switch {
 	case err != nil && c.ctx.Err() != nil:
-		k.owe(me) // it may be counted nevertheless
+		k.owe(debt{UserConnection: me}) // it may be counted nevertheless
 		return false, errGone
 	case err != nil:
 		k.note(n.log, err)
@@ -167,82 +157,7 @@ func (k *connectionCount) remove(n *Node, c UserConnection) {
 	defer cancel()
 	if err := k.counter.RemoveConnection(ctx, c); err != nil && !errors.Is(err, ErrClosed) { // which forgets all that the node held
 		k.note(n.log, err)
-		k.owe(c)
-	}
-}
-
-// note logs that the broker fails, and that it works again, once each.
-func (k *connectionCount) note(log *slog.Logger, err error) {
-	k.mu.Lock()
-	changed := k.failing != (err != nil)
-	k.failing = err != nil
-	k.mu.Unlock()
-	switch {
-	case changed && err != nil:
-		log.Error("the broker does not count connections: until it does, MaxUserConnections holds on each node alone", slog.Any("err", err))
-	case changed:
-		log.Info("the broker counts connections again")
-	}
-}
-
-// owe remembers what the broker is to be told.
-func (k *connectionCount) owe(c UserConnection) {
-	k.mu.Lock()
-	if len(k.owed) == maxOwed {
-		k.owed = slices.Delete(k.owed, 0, maxOwed/10)
-	}
-	k.owed = append(k.owed, c)
-	k.mu.Unlock()
-	select {
-	case k.wake <- struct{}{}:
-	default:
-	}
-}
-
-// payDebts tells the broker what it could not be told in time, until the node stops.
-func (n *Node) payDebts() {
-	k := n.connectionCount
-	for {
-		select {
-		case <-k.wake:
-		case <-n.stop:
-			return
-		}
-		for !k.paid(n) {
-			select {
-			case <-time.After(owedPause):
-			case <-n.stop:
-				return
-			}
-		}
-	}
-}
-
-// paid tells the broker what it is owed, and reports whether that is all.
-func (k *connectionCount) paid(n *Node) bool {
-	for {
-		k.mu.Lock()
-		if len(k.owed) == 0 {
-			k.owed = nil
-			k.mu.Unlock()
-			return true
-		}
-		c := k.owed[0]
-		k.mu.Unlock()
-		ctx, cancel := context.WithTimeout(n.ctx, n.config.HookTimeout)
-		err := k.counter.RemoveConnection(ctx, c)
-		cancel()
-		switch {
-		case err == nil:
-			k.note(n.log, nil)
-		case !errors.Is(err, ErrClosed):
-			return false
-		}
-		k.mu.Lock()
-		if len(k.owed) > 0 && k.owed[0] == c {
-			k.owed = k.owed[1:]
-		}
-		k.mu.Unlock()
+		k.owe(debt{UserConnection: c})
 	}
 }
 

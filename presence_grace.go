@@ -3,126 +3,13 @@ package fanfare
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"math"
-	"slices"
-	"sync"
 	"time"
 )
-
-// attendances count the clients that each user has in a channel on this node, and hold back the leaves of users that may be back
-// in a moment: for channels with [ChannelOptions.PresenceGrace] or [ChannelOptions.JoinLeavePerUser]. What the other nodes have is
-// told by a [UserPresence]; without one, each node goes by its own count.
-//
-// Anonymous clients are nobody in particular: they come and go at once.
-type attendances struct {
-	mu     sync.Mutex // guards below
-	byUser map[presenceKey]*attendance
-}
-
-type presenceKey struct{ channel, user string }
-
-// attendance is what is known of one user in one channel. Whoever changes it holds it until the others were told, or they
-// could hear of a leave and a join in the wrong order.
-type attendance struct {
-	key   presenceKey
-	users int // that hold it or wait to; attendances.mu guards it
-
-	lock chan struct{} // of one slot: held across calls of presence and broker, each of which is bounded; guards below
-	told bool          // where joins and leaves are per user: others know that the user is there
-
-	// These are changed by who holds the above, and attendances.mu.
-	clients int        // whose coming was told, or would have been
-	away    *departure // held back
-
-	entering int // clients that may be in the presence already; attendances.mu guards it
-}
-
-// departure is a leave that is held back: the presence entry stays until the timer fires.
-type departure struct {
-	info      ClientInfo
-	announced bool // others were told of the join
-	perUser   bool
-	shared    bool // the presence counts the user's clients on all nodes
-	timer     *time.Timer
-}
 
 // counts reports whether the comings and goings of this user in such a channel are counted.
 func (o *ChannelOptions) counts(user string) bool {
 	return user != "" && (o.PresenceGrace > 0 || o.JoinLeavePerUser)
-}
-
-// hold returns a user's attendance, locked; release gives it back.
-func (a *attendances) hold(k presenceKey) *attendance {
-	a.mu.Lock()
-	u := a.of(k)
-	u.users++
-	a.mu.Unlock()
-	u.lock <- struct{}{}
-	return u
-}
-
-// of returns a user's attendance, made if need be. The lock is held.
-func (a *attendances) of(k presenceKey) *attendance {
-	u := a.byUser[k]
-	if u == nil {
-		u = &attendance{key: k, lock: make(chan struct{}, 1)}
-		if a.byUser == nil {
-			a.byUser = make(map[presenceKey]*attendance)
-		}
-		a.byUser[k] = u
-	}
-	return u
-}
-
-func (a *attendances) release(u *attendance) {
-	<-u.lock
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	u.users--
-	a.forget(u)
-}
-
-// forget lets go of an attendance of which there is nothing to know. The lock is held.
-func (a *attendances) forget(u *attendance) {
-	if u.users == 0 && u.clients == 0 && u.entering == 0 && u.away == nil {
-		delete(a.byUser, u.key)
-	}
-}
-
-// enter notes that a client is put into the presence, until enter(k, -1).
-func (a *attendances) enter(k presenceKey, by int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	u := a.of(k)
-	u.entering += by
-	a.forget(u)
-}
-
-// change changes what is known of a user whose attendance is held. It returns who was away, and how many of the user's clients this
-// node has in the presence.
-func (a *attendances) change(u *attendance, by int, away *departure) (back *departure, here int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	back = u.away
-	u.clients, u.away = u.clients+by, away
-	return back, u.here()
-}
-
-// here is how many clients of the user this node has in the presence. attendances.mu is held.
-func (u *attendance) here() int {
-	n := u.clients + u.entering
-	if u.away != nil {
-		n++
-	}
-	return n
-}
-
-// keys returns whom it knows.
-func (a *attendances) keys() []presenceKey {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Collect(maps.Keys(a.byUser))
 }
 
 // sharesUsers reports whether a subscription's coming and going is counted by the presence, on all nodes.
@@ -146,7 +33,26 @@ func (n *Node) addPresence(ctx context.Context, s *subscription, info ClientInfo
 	if !n.sharesUsers(s, info.User) {
 		return n.presence.Add(ctx, n.id, s.channel, info)
 	}
-	n.attendances.enter(presenceKey{s.channel, info.User}, 1)
+	k := presenceKey{s.channel, info.User}
+	if !s.declared.options.JoinLeavePerUser {
+		n.attendances.enter(k, 1)
+		return n.addCounted(ctx, s, info)
+	}
+	u := n.attendances.hold(k) // so that what is here is known exactly
+	defer n.attendances.release(u)
+	n.attendances.enter(k, 1)
+	err := n.addCounted(ctx, s, info)
+	switch {
+	case err != nil:
+	case s.clients == 1:
+		u.told = false
+	case int(s.clients) > n.attendances.here(u):
+		u.told = true // or will be: the first of those elsewhere sees to that, whatever becomes of it
+	}
+	return err
+}
+
+func (n *Node) addCounted(ctx context.Context, s *subscription, info ClientInfo) error {
 	clients, err := n.users.AddCounted(ctx, n.id, s.channel, info)
 	if err == nil {
 		s.clients = uint8(min(max(clients, 1), math.MaxUint8))
@@ -182,20 +88,16 @@ func (n *Node) arrived(s *subscription) {
 			n.publishMembership(s.channel, Membership{Info: back.info})
 		}
 	}
-	elsewhere := 0
-	if shared {
-		elsewhere = int(s.clients) - here - away
-	}
-	join := s.announces && (!o.JoinLeavePerUser || !u.told && (elsewhere <= 0 || s.clients == 1))
-	u.told = u.told || join || elsewhere > 0 // where the others are, that was told
+	join := s.announces && (!o.JoinLeavePerUser || !u.told)
+	u.told = u.told || join
 	tell := func() {
 		if join {
 			n.publishMembership(s.channel, Membership{Joined: true, Info: info})
 		}
 		n.attendances.release(u)
 	}
-	wait := join && !o.JoinLeavePerUser
-	if o.PresenceGrace > 0 && elsewhere > 0 && n.recalls.from(n, k, elsewhere, wait, tell) {
+	elsewhere := int(s.clients) - here - away
+	if shared && o.PresenceGrace > 0 && elsewhere > 0 && n.recalls.from(n, k, elsewhere, join && !o.JoinLeavePerUser, tell) {
 		return
 	}
 	tell()
@@ -244,8 +146,8 @@ func (n *Node) left(s *subscription, code uint32) {
 	n.tellLeave(u, Membership{Info: info}, announced, o.JoinLeavePerUser, remain)
 }
 
-// leftEarly takes out a client whose coming nobody was told of. Where its user was counted first with it, others that came
-// meanwhile were not told of either.
+// leftEarly takes out a client whose coming nobody was told of. Where joins and leaves are per user it counted all the same: those
+// that came meanwhile may have left the join to it, and those that went the leave.
 func (n *Node) leftEarly(s *subscription, info ClientInfo) {
 	if s.clients == 0 {
 		return
@@ -259,9 +161,13 @@ func (n *Node) leftEarly(s *subscription, info ClientInfo) {
 	defer n.attendances.release(u)
 	n.attendances.enter(k, -1)
 	remain := n.removePresence(s.channel, info.Client, true)
-	if s.declared.options.JoinLeavePerUser && s.announces && !u.told && s.clients == 1 && remain > 0 {
-		u.told = true
+	switch {
+	case !s.declared.options.JoinLeavePerUser || !s.announces:
+	case remain > 0 && !u.told && n.attendances.here(u) == 0:
 		n.publishMembership(s.channel, Membership{Joined: true, Info: info})
+	case remain == 0 && u.told:
+		u.told = false
+		n.publishMembership(s.channel, Membership{Info: info})
 	}
 }
 
@@ -274,8 +180,8 @@ func (n *Node) tellLeave(u *attendance, m Membership, announced, perUser bool, r
 	if announced && (!perUser || remain == 0) {
 		n.publishMembership(u.key.channel, m)
 	}
-	if u.clients == 0 {
-		u.told = false // here, nobody knows any more
+	if remain == 0 || n.attendances.here(u) == 0 {
+		u.told = false
 	}
 }
 
