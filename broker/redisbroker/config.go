@@ -24,7 +24,8 @@ type Config struct {
 	// Durable says that the servers lose nothing that they have acknowledged, neither at a restart nor at a failover: with
 	// "appendfsync always", and replicas that are written synchronously or not at all. Without it every restart, failover or
 	// move of a slot begins a new epoch, and clients are told that they may have missed something: Redis acknowledges before it
-	// has written to disk or to a replica, and nobody could say what was lost.
+	// has written to disk or to a replica, and nobody could say what was lost. The first replica that a master gets looks like
+	// that, too.
 	Durable bool
 
 	// StreamTTL is how long the top of a stream is remembered after it was last used: published to, read, or watched. At least an
