@@ -11,6 +11,45 @@
 // It needs Redis 7.0 or later, or Valkey. A server is standalone, a Cluster, or watched by Sentinels; several independent ones share
 // the channels by consistent hashing.
 //
+// # Publications and streams
+//
+// Publish is one round trip: one script compares the version, numbers, stores, trims and publishes in one step. What Redis has not
+// numbered is delivered to nobody, also not to subscribers of the same node: with an error from Publish, nobody has an order to rely on.
+// Then the publication may have been stored or not; with an idempotency key it may be repeated safely, and is stored once.
+//
+// Redis acknowledges before what it acknowledges is on a disk or on a replica. After a restart, a failover or a move of a slot the newest
+// publications may be gone, and their offsets would be given again, to others. So a stream begins a new epoch then, although what is
+// left of it stays readable: clients that come back are told that they may have missed something, and they read their state anew. The
+// sign is master_replid of INFO; it also changes when a master gets its first replica, and an hour after it has lost the last one. With
+// [Config.Durable] epochs change only when a stream is gone.
+//
+// A stream is two keys, which expire by themselves: the publications soon after the last of them is too old, the top [Config.StreamTTL]
+// after its last use. If Redis evicts the top, the stream begins anew.
+//
+// # Subscriptions
+//
+// Each broker has one connection for subscriptions to each master, which all its nodes share; in a Cluster it uses sharded pub/sub. Many
+// channels at once go to Redis in few commands. When such a connection breaks, by a restart, a failover, a limit of output buffers, or a
+// server that does not answer, it is made again, after a pause of at most a second, part of it random; all channels are subscribed to
+// again, and only then the nodes are told, which compare their channels with the streams and read what they have missed. Without history
+// it is lost. Slots of a Cluster that move are followed.
+//
+// # When Redis is away
+//
+// Every operation ends within [Config.Timeout]. Once a master does not answer, all operations on what lives there fail with
+// [ErrUnavailable] at once, until it has answered a PING again; the log has one line when it goes and one when it is back. Connections of
+// clients stay. Nothing is queued for later: what is under way belongs to callers that wait, at most 1000 of them at each master, and
+// further ones wait for their turn within their timeouts.
+//
+// # Rights
+//
+// An ACL user needs, with "fanfare" as the prefix,
+//
+//	resetkeys ~fanfare:* resetchannels &fanfare:* -@all +@connection +@hash +@string +@set +@sortedset +@stream +@scripting +@pubsub
+//	+@keyspace -@dangerous +info +time
+//
+// and in a Cluster also +cluster|slots and +cluster|shards. Scripts call INFO: a server that forbids that is refused by [New].
+//
 // # Presence and leases
 //
 // A node that is attached, or has members in the presence, has a lease at every server, which its broker renews every third of

@@ -64,7 +64,7 @@ func TestServer_TLS(t *testing.T) {
 	}
 }
 
-// leastACL are the rules that the documentation names.
+// leastACL are the rules that the documentation of the package names.
 const leastACL = "on >secret resetchannels resetkeys ~app:* &app:* -@all +@connection +@hash +@string +@set +@sortedset +@stream +@scripting +@pubsub +@keyspace -@dangerous +info +time"
 
 func TestServer_ACLAndDatabase(t *testing.T) {
