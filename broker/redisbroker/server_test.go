@@ -65,7 +65,7 @@ func TestServer_TLS(t *testing.T) {
 }
 
 // leastACL are the rules that the documentation names.
-const leastACL = "on >secret resetchannels resetkeys ~app:* &app:* -@all +@connection +@hash +@string +@sortedset +@stream +@scripting +@pubsub +@keyspace -@dangerous +info +time"
+const leastACL = "on >secret resetchannels resetkeys ~app:* &app:* -@all +@connection +@hash +@string +@set +@sortedset +@stream +@scripting +@pubsub +@keyspace -@dangerous +info +time"
 
 func TestServer_ACLAndDatabase(t *testing.T) {
 	t.Parallel()
