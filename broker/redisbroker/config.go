@@ -77,29 +77,26 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	var errs []error
 	if len(c.Servers) == 0 {
-		errs = append(errs, errors.New("Servers is empty"))
+		errs = append(errs, errors.New("redisbroker: Config.Servers is empty"))
 	}
 	for i, s := range c.Servers {
 		if len(s.Addresses) == 0 {
-			errs = append(errs, fmt.Errorf("Servers[%d].Addresses is empty", i))
+			errs = append(errs, fmt.Errorf("redisbroker: Config.Servers[%d].Addresses is empty", i))
 		}
 	}
 	if strings.Contains(c.Prefix, "{") {
-		errs = append(errs, fmt.Errorf("Prefix %q contains a brace", c.Prefix))
+		errs = append(errs, fmt.Errorf("redisbroker: Config.Prefix %q contains a brace", c.Prefix))
 	}
 	if c.StreamTTL < time.Hour {
-		errs = append(errs, fmt.Errorf("StreamTTL %v is less than an hour", c.StreamTTL))
+		errs = append(errs, fmt.Errorf("redisbroker: Config.StreamTTL %v is less than an hour", c.StreamTTL))
 	}
 	if c.Lease < time.Second {
-		errs = append(errs, fmt.Errorf("Lease %v is less than a second", c.Lease))
+		errs = append(errs, fmt.Errorf("redisbroker: Config.Lease %v is less than a second", c.Lease))
 	}
 	if c.Timeout < 0 {
-		errs = append(errs, fmt.Errorf("Timeout %v is negative", c.Timeout))
+		errs = append(errs, fmt.Errorf("redisbroker: Config.Timeout %v is negative", c.Timeout))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return c, fmt.Errorf("redisbroker: config: %w", err)
-	}
-	return c, nil
+	return c, errors.Join(errs...)
 }
 
 // ParseURL returns the server that a URL names: "redis://user:password@host:port/db", "rediss://…" over TLS. Further addresses are
