@@ -17,6 +17,7 @@ type broadcast struct {
 	publication *Publication
 	membership  *Membership
 	top         Position  // where whoever is behind is cut off
+	rewound     bool      // whoever is ahead of it, instead
 	seq         uint64    // in the room's order
 	size        int       // what it counts in an inbox
 	came        time.Time // when the node got the publication, or began to look for it

@@ -163,6 +163,11 @@ type Sink interface {
 	Membership(channel string, m Membership)
 	// Control delivers a message of a [ControlBus].
 	Control(data []byte)
+	// Interrupted tells that messages of these channels may have been lost, because a connection of the broker was
+	// interrupted; nil are all channels that the node subscribes to. It is called when the subscriptions stand again: every
+	// publication from then on is delivered, and one that was lost is found by reading the stream. It returns at once: the
+	// node reads later, and slowly enough for a broker that has just come back.
+	Interrupted(channels []string)
 }
 
 // ControlBus is a [Broker] that carries messages between nodes: operations on a user's connections, for example. A
@@ -171,6 +176,14 @@ type ControlBus interface {
 	// SendControl delivers data to the sink of one node, or of every attached node but the sender if to is empty.
 	// It does not wait for the receivers, and does not know whether there are any.
 	SendControl(ctx context.Context, from, to string, data []byte) error
+}
+
+// NodeLister is a [Broker] that knows which nodes there are. Then a question to all nodes, as that of [Node.Info], waits for
+// exactly these, and needs no time for nodes that nobody has heard of. What a list says is one moment's truth.
+type NodeLister interface {
+	// Nodes returns the ids of all nodes that are attached, in no particular order. One that died without a word is among
+	// them until the broker finds it dead. The slice belongs to the caller.
+	Nodes(ctx context.Context) ([]string, error)
 }
 
 // ConnectionCounter is a [Broker] that counts the connections of users on all its nodes, for [Config.MaxUserConnections].

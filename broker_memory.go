@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,7 +38,7 @@ func (c MemoryBrokerConfig) withDefaults() MemoryBrokerConfig {
 // Data of publications is kept, not copied. Expired publications are let go soon after their time, also in channels
 // that nobody uses any more; a timer runs only while there are any.
 //
-// It is a [ControlBus]: data sent is shared by all receivers. It is a [ConnectionCounter].
+// It is a [ControlBus]: data sent is shared by all receivers. It is a [NodeLister] and a [ConnectionCounter].
 type MemoryBroker struct {
 	seed   maphash.Seed
 	shards [memoryShards]memoryShard
@@ -56,6 +58,7 @@ type MemoryBroker struct {
 var (
 	_ Broker     = (*MemoryBroker)(nil)
 	_ ControlBus = (*MemoryBroker)(nil)
+	_ NodeLister = (*MemoryBroker)(nil)
 )
 
 // memoryShards spreads the lookups of channels over several locks. Any number well over that of cores will do.
@@ -206,6 +209,19 @@ func (b *MemoryBroker) SendControl(ctx context.Context, from, to string, data []
 		l.receive(data)
 	}
 	return nil
+}
+
+// Nodes implements [NodeLister].
+func (b *MemoryBroker) Nodes(ctx context.Context) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return nil, ErrClosed
+	}
+	return slices.Collect(maps.Keys(b.nodes)), nil
 }
 
 // Close implements [Broker]. It detaches all nodes: no sink method is called after it returned.

@@ -36,6 +36,7 @@ type nopSink struct{}
 func (nopSink) Publication(string, *Publication) {}
 func (nopSink) Membership(string, Membership)    {}
 func (nopSink) Control([]byte)                   {}
+func (nopSink) Interrupted([]string)             {}
 
 func TestMemoryBroker_HoldsOnlyWhatIsNeeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -45,6 +45,8 @@ func (s sink) Control(data []byte) {
 	}
 }
 
+func (s sink) Interrupted([]string) {}
+
 // publishWeak publishes something and returns the only trace of it that does not keep it alive.
 func publishWeak(t *testing.T, b *fanfare.MemoryBroker, channel string, o fanfare.StoreOptions) weak.Pointer[fanfare.Publication] {
 	t.Helper()

@@ -66,7 +66,7 @@ type subscription struct {
 
 	claimed   atomic.Bool // somebody is ending it
 	joined    bool        // the channel knows that the client has come
-	present   bool        // the client was put into the channel's presence; written and constant as the above
+	clients   uint8       // of the user in the channel when the client was put into its presence, up to 255; 0 if it was not; as the above
 	announces bool        // others are told that the client comes and goes; written and constant as the above
 	hasToken  bool        // the client subscribed with one, and can get others
 	settled   latch       // opened when the subscribe path is through, well or not
@@ -87,6 +87,14 @@ type backlog struct {
 	overflowed   bool // they were forgotten: read history again
 	lost         int  // of them, what is in no history
 	members      []Membership
+
+	atLeast, atMost Position // where the flow has to begin, or else it has a gap; not known if the epoch is empty
+}
+
+// gaped reports whether a flow that begins at a position misses something. What is known of another life of the stream says
+// nothing: its end may have been read before.
+func (h *backlog) gaped(at Position) bool {
+	return at.Epoch == h.atLeast.Epoch && at.Offset < h.atLeast.Offset || at.Epoch == h.atMost.Epoch && at.Offset > h.atMost.Offset && h.atMost.Epoch != ""
 }
 
 // endsAt is when the subscription is ended for its expiry. client.mu is held.
@@ -138,6 +146,9 @@ func (s *subscription) begin(j joined) {
 	for _, m := range h.members {
 		s.client.pushMembership(s.client.encodePush(membershipPush(s.channel, m)))
 	}
+	if s.positioned && h.gaped(s.position) {
+		s.cut()
+	}
 }
 
 // end stops the flow.
@@ -188,7 +199,7 @@ func (s *subscription) take(b *broadcast) {
 	case b.membership != nil:
 		s.deliverMembership(b)
 	case b.publication == nil:
-		s.cutBehind(b.top)
+		s.cutBehind(b.top, b.rewound)
 	case s.deliver(b):
 		b.delivered.Add(1)
 	}

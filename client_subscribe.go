@@ -245,8 +245,7 @@ func (c *Client) open(o *opening) error {
 		return err
 	}
 	if o.present {
-		s.present = true
-		if err := n.presence.Add(ctx, n.id, s.channel, c.clientInfo(s.channelInfo)); err != nil {
+		if err := n.addPresence(ctx, s, c.clientInfo(s.channelInfo)); err != nil {
 			return err
 		}
 	}

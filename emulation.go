@@ -3,7 +3,6 @@ package fanfare
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -110,17 +109,10 @@ func (a acceptor) Forward(ctx context.Context, node, session string, frame []byt
 		}
 		return nil
 	}
-	bus, ok := n.broker.(ControlBus)
-	if !ok || n.ownsBroker || !isID(node) { // an empty name would be every node's
+	if _, ok := n.broker.(ControlBus); !ok || n.ownsBroker || !isID(node) { // an empty name would be every node's
 		return transport.ErrUnknownNode
 	}
-	data, err := json.Marshal(controlMessage{Op: opReceive, Session: session, Frame: frame})
-	if err != nil {
-		return fmt.Errorf("fanfare: control message: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, n.config.HookTimeout)
-	defer cancel()
-	if err := bus.SendControl(ctx, n.id, node, data); err != nil {
+	if err := n.send(ctx, node, &controlMessage{Op: opReceive, Session: session, Frame: frame}); err != nil {
 		return fmt.Errorf("fanfare: forward to node %q: %w", node, err)
 	}
 	return nil

@@ -2,7 +2,6 @@ package fanfare
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -274,17 +273,7 @@ func (n *Node) replaced(user, client string) {
 
 // tell sends an operation to one node.
 func (n *Node) tell(ctx context.Context, node string, m controlMessage) error {
-	bus, ok := n.broker.(ControlBus)
-	if !ok {
-		return errors.New("fanfare: the broker is no ControlBus")
-	}
-	data, err := json.Marshal(m)
-	if err != nil {
-		return fmt.Errorf("fanfare: control message: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, n.config.HookTimeout)
-	defer cancel()
-	if err := bus.SendControl(ctx, n.id, node, data); err != nil {
+	if err := n.send(ctx, node, &m); err != nil {
 		return fmt.Errorf("fanfare: %s of user %q on node %q: %w", m.Op, m.User, node, err)
 	}
 	return nil

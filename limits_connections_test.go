@@ -169,6 +169,7 @@ type nobody struct{}
 func (nobody) Publication(string, *fanfare.Publication) {}
 func (nobody) Membership(string, fanfare.Membership)    {}
 func (nobody) Control([]byte)                           {}
+func (nobody) Interrupted([]string)                     {}
 
 // uncounting is a broker that counts and fails nevertheless, while it is not well.
 type uncounting struct {

@@ -2,6 +2,7 @@ package fanfare
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -31,7 +32,7 @@ const Version = "0.1.0"
 //	order within a channel    room.mu; held to put one publication into every worker's inbox
 //	position and seam buffer  subscription.mu
 //	a frame                   whoever encoded it, until it is queued; then it is read-only for ever
-//	workers, checker          the node; Shutdown ends them
+//	workers, checkers         the node; Shutdown ends them
 //	what is due for clients   the worker's agenda, whose timer calls Client.tick; Shutdown ends it
 //	all other goroutines      the node's goroutine group and hook tracker; Shutdown waits for them
 type Node struct {
@@ -43,6 +44,7 @@ type Node struct {
 	broker   Broker
 	link     Link
 	presence Presence
+	users    UserPresence // the presence, if it counts users on all nodes
 
 	ownsBroker, ownsPresence bool
 
@@ -56,11 +58,14 @@ type Node struct {
 	attendances attendances
 	members     sharedReads[[]ClientInfo]  // of presence, for clients
 	histories   sharedReads[HistoryResult] // for subscriptions
+	doubts      *doubts                    // about rooms, after an interruption
 	connecting  chan struct{}              // a slot for each Authenticate hook that may run at once
 	checks      checks                     // of connections, by Config.Revalidate
 	prolongings checks                     // of connections and subscriptions that expire
 
 	surveys surveys
+	recalls recalls
+	graves  graves // of the members of dead nodes
 
 	operationsMu sync.Mutex                  // guards below
 	operations   map[string][]controlMessage // of other nodes, by user; an entry is there while somebody executes them
@@ -128,6 +133,7 @@ func New(c Config) (*Node, error) {
 	n.checks = checks{start: n.goroutines.start, log: n.log, max: maxChecks}
 	n.prolongings = checks{start: n.goroutines.start, log: n.log, max: maxChecks}
 	n.hub = hub.New(n.newRoom)
+	n.doubts = newDoubts(n)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if n.broker == nil {
 		n.broker, n.ownsBroker = NewMemoryBroker(MemoryBrokerConfig{MaxIdleStreams: c.MaxIdleStreams}), true
@@ -135,11 +141,19 @@ func New(c Config) (*Node, error) {
 	if n.presence == nil {
 		n.presence, n.ownsPresence = NewMemoryPresence(), true
 	}
+	if !n.ownsPresence { // else there are no other nodes
+		n.users, _ = n.presence.(UserPresence)
+	}
+	n.recalls.crew = crew{start: n.goroutines.start, workers: maxRecalling, places: maxRecallsHeld}
 	n.connectionCount = n.newConnectionCount()
 	var err error
 	if n.link, err = n.broker.Attach(n.id, sink{n}); err != nil {
 		n.cancel()
 		return nil, fmt.Errorf("fanfare: attach to the broker: %w", err)
+	}
+	if err = n.watchDead(); err != nil {
+		n.cancel()
+		return nil, errors.Join(err, n.link.Close())
 	}
 	n.handlers = n.defaultHandlers()
 	for i := range runtime.GOMAXPROCS(0) {
@@ -148,6 +162,7 @@ func New(c Config) (*Node, error) {
 		n.daemons.Go(func() { w.run(n.stop) })
 		n.agendas = append(n.agendas, newAgenda((*Client).tick))
 	}
+	n.daemons.Go(n.doubts.work)
 	if k := n.connectionCount; k != nil && k.counter != nil {
 		n.daemons.Go(n.payDebts)
 	}
@@ -254,6 +269,8 @@ func (s sink) Membership(channel string, m Membership) {
 }
 
 func (s sink) Control(data []byte) { s.n.control(data) }
+
+func (s sink) Interrupted(channels []string) { s.n.doubts.interrupted(channels) }
 
 // checkPositions looks for messages that were lost at the end of a channel, where no later one reveals it.
 func (n *Node) checkPositions() {

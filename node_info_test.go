@@ -2,6 +2,7 @@ package fanfare_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -68,23 +69,29 @@ func TestNode_Info(t *testing.T) {
 	})
 }
 
-// deafBroker loses, while deaf, what is sent to one node.
+// deafBroker loses, while deaf, what is sent to one node. It does not know which nodes there are.
 type deafBroker struct {
-	*fanfare.MemoryBroker
+	fanfare.Broker
+	fanfare.ControlBus
 	deaf string
+}
+
+func newDeafBroker(t *testing.T) *deafBroker {
+	b := fanfare.NewMemoryBroker(fanfare.MemoryBrokerConfig{})
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	return &deafBroker{Broker: b, ControlBus: b}
 }
 
 func (b *deafBroker) SendControl(ctx context.Context, from, to string, data []byte) error {
 	if to == "" && b.deaf != "" {
 		return nil
 	}
-	return b.MemoryBroker.SendControl(ctx, from, to, data)
+	return b.ControlBus.SendControl(ctx, from, to, data)
 }
 
 func TestNode_Info_WithoutAnswer(t *testing.T) {
 	start := func(t *testing.T) (a, b *fanfare.Node, broker *deafBroker) {
-		broker = &deafBroker{MemoryBroker: fanfare.NewMemoryBroker(fanfare.MemoryBrokerConfig{})}
-		t.Cleanup(func() { require.NoError(t, broker.Close()) })
+		broker = newDeafBroker(t)
 		config := fanfare.Config{Broker: broker, HookTimeout: 3 * time.Second}
 		a, b = startMember(t, config), startMember(t, config)
 		_, err := a.Info(t.Context())
@@ -137,6 +144,73 @@ func TestNode_Info_WithoutAnswer(t *testing.T) {
 		require.ErrorIs(t, err, fanfare.ErrClosed)
 		_, err = a.Channels(t.Context(), "")
 		require.ErrorIs(t, err, fanfare.ErrClosed)
+	})
+}
+
+// ghostBroker lists nodes that there are not.
+type ghostBroker struct {
+	*fanfare.MemoryBroker
+	ghosts []string
+	err    error
+}
+
+func (b *ghostBroker) Nodes(ctx context.Context) ([]string, error) {
+	nodes, err := b.MemoryBroker.Nodes(ctx)
+	return append(nodes, b.ghosts...), errors.Join(err, b.err)
+}
+
+func TestNode_Info_ListedNodes(t *testing.T) {
+	start := func(t *testing.T) (a, b *fanfare.Node, broker *ghostBroker) {
+		broker = &ghostBroker{MemoryBroker: fanfare.NewMemoryBroker(fanfare.MemoryBrokerConfig{})}
+		t.Cleanup(func() { require.NoError(t, broker.Close()) })
+		config := fanfare.Config{Broker: broker, HookTimeout: 3 * time.Second}
+		return startMember(t, config), startMember(t, config), broker
+	}
+	inBubble(t, "nothing else is waited for", func(t *testing.T) {
+		a, b, _ := start(t)
+		began := time.Now()
+		info, err := a.Info(t.Context())
+		require.NoError(t, err)
+		require.Len(t, info.Nodes, 2)
+		shutDown(t, b)
+		info, err = a.Info(t.Context())
+		require.NoError(t, err)
+		require.Len(t, info.Nodes, 1)
+		require.Zero(t, time.Since(began))
+	})
+	inBubble(t, "one that does not answer is named, every time", func(t *testing.T) {
+		a, b, broker := start(t)
+		broker.ghosts = []string{"ghost"}
+		for range 2 {
+			began := time.Now()
+			info, err := a.Info(t.Context())
+			require.Equal(t, &fanfare.SurveyError{Missing: []string{"ghost"}, Err: context.DeadlineExceeded}, err)
+			require.Len(t, info.Nodes, 2)
+			require.Equal(t, b.ID(), info.Nodes[1].ID)
+			require.Equal(t, 3*time.Second, time.Since(began))
+		}
+	})
+	inBubble(t, "one that leaves meanwhile", func(t *testing.T) {
+		a, b, broker := start(t)
+		broker.ghosts = []string{"ghost"}
+		asked := make(chan error, 1)
+		go func() { _, err := a.Info(t.Context()); asked <- err }()
+		synctest.Wait()
+		gone := fmt.Sprintf(`{"op":"gone","survey":{"from":%q}}`, "00000000-0000-0000-0000-000000000000")
+		broker.ghosts = nil
+		require.NoError(t, broker.SendControl(t.Context(), b.ID(), a.ID(), []byte(gone)))
+		require.Error(t, <-asked, "it was another one")
+		broker.ghosts = []string{"00000000-0000-0000-0000-000000000000"}
+		go func() { _, err := a.Info(t.Context()); asked <- err }()
+		synctest.Wait()
+		require.NoError(t, broker.SendControl(t.Context(), b.ID(), a.ID(), []byte(gone)))
+		require.NoError(t, <-asked)
+	})
+	inBubble(t, "the broker cannot say", func(t *testing.T) {
+		a, _, broker := start(t)
+		broker.err = errors.New("broker is down")
+		_, err := a.Info(t.Context())
+		require.ErrorIs(t, err, broker.err)
 	})
 }
 

@@ -39,6 +39,9 @@ type controlMessage struct {
 	Session string `json:"session,omitempty"`
 	Frame   []byte `json:"frame,omitempty"`
 
+	// With User and Channel, for the operations about users that return.
+	Recall *recallMessage `json:"recall,omitempty"`
+
 	// For the operations about surveys, instead of all the above.
 	Survey *surveyMessage `json:"survey,omitempty"`
 }
@@ -97,25 +100,34 @@ func (n *Node) Refresh(ctx context.Context, user string, expireAt time.Time, opt
 }
 
 func (n *Node) tellOthers(ctx context.Context, m controlMessage) error {
-	bus, ok := n.broker.(ControlBus)
-	if !ok {
-		return nil
-	}
 	op := m.Op
 	if m.Select != nil {
 		m.Op = selectedPrefix + op
+	}
+	// The operation holds here already: the others must hear of it even if the caller's time is over.
+	err := n.send(context.WithoutCancel(ctx), "", &m)
+	if err != nil && !errors.Is(err, errNoBus) {
+		return fmt.Errorf("fanfare: %s of user %q on other nodes: %w", op, m.User, err)
+	}
+	return nil
+}
+
+// errNoBus says that the broker cannot reach other nodes.
+var errNoBus = errors.New("fanfare: the broker is no ControlBus")
+
+// send sends a message to one node, or to all others if to is empty. It takes at most [Config.HookTimeout].
+func (n *Node) send(ctx context.Context, to string, m *controlMessage) error {
+	bus, ok := n.broker.(ControlBus)
+	if !ok {
+		return errNoBus
 	}
 	data, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("fanfare: control message: %w", err)
 	}
-	// The operation holds here already: the others must hear of it even if the caller's time is over.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.config.HookTimeout)
+	ctx, cancel := context.WithTimeout(ctx, n.config.HookTimeout)
 	defer cancel()
-	if err := bus.SendControl(ctx, n.id, "", data); err != nil {
-		return fmt.Errorf("fanfare: %s of user %q on other nodes: %w", op, m.User, err)
-	}
-	return nil
+	return bus.SendControl(ctx, n.id, to, data)
 }
 
 // maxOperations bounds what waits to be done for one user: more than that comes from a loop somewhere.
@@ -136,6 +148,9 @@ func (n *Node) control(data []byte) {
 		return
 	case opSurvey, opSurveyed, opGone:
 		n.surveys.control(n, &m)
+		return
+	case opReturned, opRecalled:
+		n.recalls.control(n, &m)
 		return
 	}
 	user := string(m.User)

@@ -3,6 +3,7 @@ package fanfare
 import (
 	"context"
 	"fmt"
+	"iter"
 )
 
 // PresenceStats are the counts of a channel's presence.
@@ -31,6 +32,37 @@ type Presence interface {
 	Close() error
 }
 
+// PresenceScanner is a [Presence] that can be read in pages, for channels with so many members that nobody wants them at
+// once.
+type PresenceScanner interface {
+	// ScanMembers returns some of a channel's members, and the cursor of the next page. The empty cursor begins, an empty next
+	// one ends. The limit, which is positive, says how many are wanted; a page may hold somewhat more or less, also none.
+	// Pages are read one after the other: a member that is there all the time comes at least once; one that comes or goes
+	// meanwhile may come or not. The slice belongs to the caller.
+	ScanMembers(ctx context.Context, channel, cursor string, limit int) (members []ClientInfo, next string, err error)
+}
+
+// PresenceWatcher is a [Presence] that finds out that a node has died, and takes its members out. Somebody has to tell the
+// others in the channels of that.
+type PresenceWatcher interface {
+	// WatchDead makes the living node one of those that are told. When a dead node's members are taken out, gone is called
+	// with them: of each member exactly one watcher is told, by one call. It is called from a goroutine of the presence, never by
+	// two at once for one watcher, and must not block for long. It is not called any more after stop returned, which may be
+	// called twice, but not by gone.
+	WatchDead(node string, gone func(channel string, members []ClientInfo)) (stop func(), err error)
+}
+
+// UserPresence is a [Presence] that counts the clients of a user in one step with their coming and going. With it
+// [ChannelOptions.PresenceGrace] and [ChannelOptions.JoinLeavePerUser] hold across nodes.
+type UserPresence interface {
+	// AddCounted is Add, and returns how many clients the member's user has in the channel then, on all nodes.
+	AddCounted(ctx context.Context, node, channel string, m ClientInfo) (clients int, err error)
+	// RemoveCounted is Remove, and returns how many clients the user of the removed client still has in the channel, on all
+	// nodes; -1 if it removed nothing, because the client is not there or is the member of another node. Of several clients
+	// of a user that are removed at once, exactly one removal returns 0.
+	RemoveCounted(ctx context.Context, node, channel, client string) (clients int, err error)
+}
+
 // Presence returns who is subscribed to the channel now, in no particular order. It returns [ErrUnknownChannel] for an
 // undeclared channel, and [ErrPresenceDisabled] for one that does not keep it.
 func (n *Node) Presence(ctx context.Context, channel string) ([]ClientInfo, error) {
@@ -42,6 +74,70 @@ func (n *Node) Presence(ctx context.Context, channel string) ([]ClientInfo, erro
 		return nil, fmt.Errorf("fanfare: presence of %q: %w", channel, err)
 	}
 	return members, nil
+}
+
+// presencePage is how many members are read at once.
+const presencePage = 1000
+
+// PresenceSeq is [Node.Presence] for channels with so many members that they should not be in memory at once: they are read in
+// pages, if the presence is a [PresenceScanner], while the loop runs. Who is there all the time comes at least once; hardly
+// ever, and never within a page, twice. After an error, which comes with no member, there is nothing more.
+func (n *Node) PresenceSeq(ctx context.Context, channel string) iter.Seq2[ClientInfo, error] {
+	return func(yield func(ClientInfo, error) bool) {
+		if err := n.keepsPresence(channel); err != nil {
+			yield(ClientInfo{}, err)
+			return
+		}
+		for m, err := range n.scanMembers(ctx, channel) {
+			if err != nil {
+				err = fmt.Errorf("fanfare: presence of %q: %w", channel, err)
+			}
+			if !yield(m, err) {
+				return
+			}
+		}
+	}
+}
+
+// scanMembers reads the members of a channel in pages, if that is possible.
+func (n *Node) scanMembers(ctx context.Context, channel string) iter.Seq2[ClientInfo, error] {
+	scanner, ok := n.presence.(PresenceScanner)
+	if !ok {
+		scanner = wholePresence{n.presence}
+	}
+	return func(yield func(ClientInfo, error) bool) {
+		cursor := ""
+		seen := make(map[string]bool) // the clients of a page
+		for {
+			members, next, err := scanner.ScanMembers(ctx, channel, cursor, presencePage)
+			if err != nil {
+				yield(ClientInfo{}, err)
+				return
+			}
+			clear(seen)
+			for _, m := range members {
+				if seen[m.Client] {
+					continue
+				}
+				seen[m.Client] = true
+				if !yield(m, nil) {
+					return
+				}
+			}
+			if next == "" {
+				return
+			}
+			cursor = next
+		}
+	}
+}
+
+// wholePresence reads everything as one page.
+type wholePresence struct{ Presence }
+
+func (p wholePresence) ScanMembers(ctx context.Context, channel, _ string, _ int) ([]ClientInfo, string, error) {
+	members, err := p.Members(ctx, channel)
+	return members, "", err
 }
 
 // PresenceStats returns how many are subscribed to the channel now. Errors are those of [Node.Presence].

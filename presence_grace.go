@@ -4,15 +4,17 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
 )
 
-// attendances count the clients that each user has in a channel, and hold back the leaves of users that may be back in a
-// moment: for channels with [ChannelOptions.PresenceGrace] or [ChannelOptions.JoinLeavePerUser].
+// attendances count the clients that each user has in a channel on this node, and hold back the leaves of users that may be back
+// in a moment: for channels with [ChannelOptions.PresenceGrace] or [ChannelOptions.JoinLeavePerUser]. What the other nodes have is
+// told by a [UserPresence]; without one, each node goes by its own count.
 //
-// Counts are those of this node. Anonymous clients are nobody in particular: they come and go at once.
+// Anonymous clients are nobody in particular: they come and go at once.
 type attendances struct {
 	mu     sync.Mutex // guards below
 	byUser map[presenceKey]*attendance
@@ -26,16 +28,22 @@ type attendance struct {
 	key   presenceKey
 	users int // that hold it or wait to; attendances.mu guards it
 
-	lock    chan struct{} // of one slot: held across calls of presence and broker, each of which is bounded; guards below
-	clients int
-	told    bool       // where joins and leaves are per user: others know that the user is there
+	lock chan struct{} // of one slot: held across calls of presence and broker, each of which is bounded; guards below
+	told bool          // where joins and leaves are per user: others know that the user is there, or another node tells them
+
+	// These are changed by who holds the above, and attendances.mu.
+	clients int        // whose coming was told, or would have been
 	away    *departure // held back
+
+	entering int // clients that may be in the presence already; attendances.mu guards it
 }
 
 // departure is a leave that is held back: the presence entry stays until the timer fires.
 type departure struct {
 	info      ClientInfo
 	announced bool // others were told of the join
+	perUser   bool
+	shared    bool // the presence counts the user's clients on all nodes
 	timer     *time.Timer
 }
 
@@ -47,6 +55,15 @@ func (o *ChannelOptions) counts(user string) bool {
 // hold returns a user's attendance, locked; release gives it back.
 func (a *attendances) hold(k presenceKey) *attendance {
 	a.mu.Lock()
+	u := a.of(k)
+	u.users++
+	a.mu.Unlock()
+	u.lock <- struct{}{}
+	return u
+}
+
+// of returns a user's attendance, made if need be. The lock is held.
+func (a *attendances) of(k presenceKey) *attendance {
 	u := a.byUser[k]
 	if u == nil {
 		u = &attendance{key: k, lock: make(chan struct{}, 1)}
@@ -55,9 +72,6 @@ func (a *attendances) hold(k presenceKey) *attendance {
 		}
 		a.byUser[k] = u
 	}
-	u.users++
-	a.mu.Unlock()
-	u.lock <- struct{}{}
 	return u
 }
 
@@ -66,9 +80,49 @@ func (a *attendances) release(u *attendance) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	u.users--
-	if u.users == 0 && u.clients == 0 && u.away == nil { // nobody holds it now
+	a.forget(u)
+}
+
+// forget lets go of an attendance of which there is nothing to know. The lock is held.
+func (a *attendances) forget(u *attendance) {
+	if u.users == 0 && u.clients == 0 && u.entering == 0 && u.away == nil {
 		delete(a.byUser, u.key)
 	}
+}
+
+// enter notes that a client is put into the presence, until enter(k, -1).
+func (a *attendances) enter(k presenceKey, by int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	u := a.of(k)
+	u.entering += by
+	a.forget(u)
+}
+
+// change changes what is known of a user whose attendance is held. It returns who was away, and how many of the user's clients this
+// node has in the presence.
+func (a *attendances) change(u *attendance, by int, away *departure) (back *departure, here int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	back = u.away
+	u.clients, u.away = u.clients+by, away
+	return back, u.here()
+}
+
+// here is how many clients of the user this node has in the presence.
+func (a *attendances) here(u *attendance) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return u.here()
+}
+
+// here is how many clients of the user this node has in the presence. attendances.mu is held.
+func (u *attendance) here() int {
+	n := u.clients + u.entering
+	if u.away != nil {
+		n++
+	}
+	return n
 }
 
 // keys returns whom it knows.
@@ -78,33 +132,95 @@ func (a *attendances) keys() []presenceKey {
 	return slices.Collect(maps.Keys(a.byUser))
 }
 
+// sharesUsers reports whether a subscription's coming and going is counted by the presence, on all nodes.
+func (n *Node) sharesUsers(s *subscription, user string) bool {
+	o := &s.declared.options
+	return n.users != nil && o.Presence && o.counts(user)
+}
+
+// countsOnly reports whether the comings and goings of the client are told as those of its user. One that an override keeps out
+// of a presence that counts is told of by itself.
+func (n *Node) countsOnly(s *subscription, user string) bool {
+	return s.declared.options.counts(user) && (s.clients > 0 || !n.sharesUsers(s, user))
+}
+
+// unknownCount is how many clients a user has of whom it is not known: others at least.
+const unknownCount = 2
+
+// addPresence puts a client into the presence.
+func (n *Node) addPresence(ctx context.Context, s *subscription, info ClientInfo) error {
+	s.clients = unknownCount // after an error it may be there
+	if !n.sharesUsers(s, info.User) {
+		return n.presence.Add(ctx, n.id, s.channel, info)
+	}
+	k := presenceKey{s.channel, info.User}
+	if !s.declared.options.JoinLeavePerUser {
+		n.attendances.enter(k, 1)
+		return n.addCounted(ctx, s, info)
+	}
+	u := n.attendances.hold(k) // so that what is here is known exactly
+	defer n.attendances.release(u)
+	n.attendances.enter(k, 1)
+	err := n.addCounted(ctx, s, info)
+	switch {
+	case err != nil:
+	case s.clients == 1:
+		u.told = false
+	case int(s.clients) > n.attendances.here(u):
+		u.told = true // or will be: the first of those elsewhere sees to that, whatever becomes of it
+	}
+	return err
+}
+
+func (n *Node) addCounted(ctx context.Context, s *subscription, info ClientInfo) error {
+	clients, err := n.users.AddCounted(ctx, n.id, s.channel, info)
+	if err == nil {
+		s.clients = uint8(min(max(clients, 1), math.MaxUint8))
+	}
+	return err
+}
+
 // arrived tells the channel that a client has come. If its user was about to leave, the entry is swapped: leave and join go
 // out together, or neither where joins and leaves are per user.
 func (n *Node) arrived(s *subscription) {
 	o := &s.declared.options
 	info := s.client.clientInfo(s.channelInfo)
 	s.joined = true
-	if !o.counts(info.User) {
+	if !n.countsOnly(s, info.User) {
 		if s.announces {
 			n.publishMembership(s.channel, Membership{Joined: true, Info: info})
 		}
 		return
 	}
-	u := n.attendances.hold(presenceKey{s.channel, info.User})
-	defer n.attendances.release(u)
-	u.clients++
-	if back := u.away; back != nil {
+	k := presenceKey{s.channel, info.User}
+	shared := n.sharesUsers(s, info.User)
+	u := n.attendances.hold(k)
+	if shared {
+		n.attendances.enter(k, -1)
+	}
+	back, here := n.attendances.change(u, 1, nil)
+	away := 0 // whom the presence counted, too
+	if back != nil {
+		away = 1
 		back.timer.Stop()
-		u.away = nil
-		n.removePresence(s.channel, back.info.Client)
+		n.removePresence(s.channel, back.info.Client, back.shared)
 		if back.announced && !o.JoinLeavePerUser {
 			n.publishMembership(s.channel, Membership{Info: back.info})
 		}
 	}
-	if s.announces && (!o.JoinLeavePerUser || !u.told) {
-		u.told = true
-		n.publishMembership(s.channel, Membership{Joined: true, Info: info})
+	join := s.announces && (!o.JoinLeavePerUser || !u.told)
+	u.told = u.told || join
+	tell := func() {
+		if join {
+			n.publishMembership(s.channel, Membership{Joined: true, Info: info})
+		}
+		n.attendances.release(u)
 	}
+	elsewhere := int(s.clients) - here - away
+	if shared && o.PresenceGrace > 0 && elsewhere > 0 && n.recalls.from(n, k, elsewhere, join && !o.JoinLeavePerUser, tell) {
+		return
+	}
+	tell()
 }
 
 // left takes a client out of the channel's presence and tells the others, now or, if its user may be back, later. A client
@@ -112,11 +228,15 @@ func (n *Node) arrived(s *subscription) {
 func (n *Node) left(s *subscription, code uint32) {
 	o := &s.declared.options
 	info := s.client.clientInfo(s.channelInfo)
-	if !s.joined || !o.counts(info.User) {
-		if s.present {
-			n.removePresence(s.channel, info.Client)
+	switch {
+	case !s.joined:
+		n.leftEarly(s, info)
+		return
+	case !n.countsOnly(s, info.User):
+		if s.clients > 0 {
+			n.removePresence(s.channel, info.Client, false)
 		}
-		if s.joined && s.announces {
+		if s.announces {
 			n.publishMembership(s.channel, Membership{Info: info})
 		}
 		return
@@ -124,23 +244,64 @@ func (n *Node) left(s *subscription, code uint32) {
 	k := presenceKey{s.channel, info.User}
 	u := n.attendances.hold(k)
 	defer n.attendances.release(u)
-	u.clients--
-	last := u.clients == 0
+	shared, last := n.sharesUsers(s, info.User), u.clients == 1
 	if last && o.PresenceGrace > 0 && code == unsubscribedByDisconnect && n.Ready() == nil {
-		p := &departure{info: info, announced: s.announces}
-		if o.JoinLeavePerUser {
+		p := &departure{info: info, announced: s.announces, perUser: o.JoinLeavePerUser, shared: shared}
+		if p.perUser {
 			p.announced = u.told
 		}
 		p.timer = time.AfterFunc(o.PresenceGrace, func() { n.goroutines.start(func() { n.depart(k, p) }) })
-		u.away = p
+		n.attendances.change(u, -1, p)
 		return
 	}
-	if s.present {
-		n.removePresence(s.channel, info.Client)
+	n.attendances.change(u, -1, u.away)
+	remain := -1
+	if s.clients > 0 {
+		remain = n.removePresence(s.channel, info.Client, shared)
 	}
-	if o.JoinLeavePerUser && last && u.told || !o.JoinLeavePerUser && s.announces {
+	announced := s.announces
+	if o.JoinLeavePerUser {
+		announced = u.told
+	}
+	n.tellLeave(u, Membership{Info: info}, announced, o.JoinLeavePerUser, remain)
+}
+
+// leftEarly takes out a client whose coming nobody was told of. Where joins and leaves are per user it counted all the same: those
+// that came meanwhile may have left the join to it, and those that went the leave.
+func (n *Node) leftEarly(s *subscription, info ClientInfo) {
+	if s.clients == 0 {
+		return
+	}
+	if !n.sharesUsers(s, info.User) {
+		n.removePresence(s.channel, info.Client, false)
+		return
+	}
+	k := presenceKey{s.channel, info.User}
+	u := n.attendances.hold(k)
+	defer n.attendances.release(u)
+	n.attendances.enter(k, -1)
+	remain := n.removePresence(s.channel, info.Client, true)
+	switch {
+	case !s.declared.options.JoinLeavePerUser || !s.announces:
+	case remain > 0 && !u.told && n.attendances.here(u) == 0:
+		n.publishMembership(s.channel, Membership{Joined: true, Info: info})
+	case remain == 0 && u.told:
 		u.told = false
 		n.publishMembership(s.channel, Membership{Info: info})
+	}
+}
+
+// tellLeave tells of a client that has gone; where leaves are per user, if it was the last. How many remain on all nodes may not be
+// known, which is -1: then those of this node count. The attendance is held.
+func (n *Node) tellLeave(u *attendance, m Membership, announced, perUser bool, remain int) {
+	if remain < 0 {
+		remain = u.clients
+	}
+	if announced && (!perUser || remain == 0) {
+		n.publishMembership(u.key.channel, m)
+	}
+	if remain == 0 || n.attendances.here(u) == 0 {
+		u.told = false
 	}
 }
 
@@ -151,21 +312,26 @@ func (n *Node) depart(k presenceKey, p *departure) {
 	if u.away == nil || p != nil && u.away != p {
 		return
 	}
-	p = u.away
-	u.away = nil
+	p, _ = n.attendances.change(u, 0, nil)
 	p.timer.Stop()
-	n.removePresence(k.channel, p.info.Client)
-	if p.announced {
-		u.told = false
-		n.publishMembership(k.channel, Membership{Info: p.info})
-	}
+	remain := n.removePresence(k.channel, p.info.Client, p.shared)
+	n.tellLeave(u, Membership{Info: p.info}, p.announced, p.perUser, remain)
 }
 
-// removePresence takes a client out of a channel's presence. Its own context is over when it left, so this takes another.
-func (n *Node) removePresence(channel, client string) {
+// removePresence takes a client out of a channel's presence. Its own context is over when it left, so this takes another. If it
+// is counted, it returns how many clients of the user remain; -1 if that is not known.
+func (n *Node) removePresence(channel, client string, counted bool) int {
 	ctx, cancel := context.WithTimeout(context.Background(), n.config.HookTimeout)
 	defer cancel()
-	if err := n.presence.Remove(ctx, n.id, channel, client); err != nil {
-		n.log.Error("presence not removed", slog.String("channel", channel), slog.String("client", client), slog.Any("err", err))
+	remain, err := -1, error(nil)
+	if counted {
+		remain, err = n.users.RemoveCounted(ctx, n.id, channel, client)
+	} else {
+		err = n.presence.Remove(ctx, n.id, channel, client)
 	}
+	if err != nil {
+		n.log.Error("presence not removed", slog.String("channel", channel), slog.String("client", client), slog.Any("err", err))
+		return -1
+	}
+	return remain
 }

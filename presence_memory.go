@@ -3,17 +3,23 @@ package fanfare
 import (
 	"context"
 	"hash/maphash"
+	"slices"
 	"strings"
 	"sync"
 )
 
-// MemoryPresence is the [Presence] of a single process. It may serve several nodes there.
+// MemoryPresence is the [Presence] of a single process. It may serve several nodes there. It is a [PresenceScanner] and a
+// [UserPresence].
 type MemoryPresence struct {
 	seed   maphash.Seed
 	shards [memoryShards]presenceShard
 }
 
-var _ Presence = (*MemoryPresence)(nil)
+var (
+	_ Presence        = (*MemoryPresence)(nil)
+	_ PresenceScanner = (*MemoryPresence)(nil)
+	_ UserPresence    = (*MemoryPresence)(nil)
+)
 
 type presenceShard struct {
 	mu       sync.RWMutex // guards below
@@ -42,9 +48,15 @@ func NewMemoryPresence() *MemoryPresence {
 
 // Add implements [Presence].
 func (p *MemoryPresence) Add(ctx context.Context, node, channel string, m ClientInfo) error {
+	_, err := p.AddCounted(ctx, node, channel, m)
+	return err
+}
+
+// AddCounted implements [UserPresence].
+func (p *MemoryPresence) AddCounted(ctx context.Context, node, channel string, m ClientInfo) (int, error) {
 	s, err := p.lock(ctx, channel)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer s.mu.Unlock()
 	c := s.channels[channel]
@@ -55,27 +67,35 @@ func (p *MemoryPresence) Add(ctx context.Context, node, channel string, m Client
 	c.remove(m.Client)
 	c.members[m.Client] = presenceMember{node: node, info: m}
 	c.users[m.User]++
-	return nil
+	return c.users[m.User], nil
 }
 
 // Remove implements [Presence].
 func (p *MemoryPresence) Remove(ctx context.Context, node, channel, client string) error {
+	_, err := p.RemoveCounted(ctx, node, channel, client)
+	return err
+}
+
+// RemoveCounted implements [UserPresence].
+func (p *MemoryPresence) RemoveCounted(ctx context.Context, node, channel, client string) (int, error) {
 	s, err := p.lock(ctx, channel)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer s.mu.Unlock()
 	c := s.channels[channel]
 	if c == nil {
-		return nil
+		return -1, nil
 	}
-	if m, ok := c.members[client]; ok && m.node == node {
-		c.remove(client)
+	m, ok := c.members[client]
+	if !ok || m.node != node {
+		return -1, nil
 	}
+	c.remove(client)
 	if len(c.members) == 0 {
 		delete(s.channels, channel)
 	}
-	return nil
+	return c.users[m.info.User], nil
 }
 
 // Members implements [Presence].
@@ -94,6 +114,29 @@ func (p *MemoryPresence) Members(ctx context.Context, channel string) ([]ClientI
 		members = append(members, m.info)
 	}
 	return members, nil
+}
+
+// ScanMembers implements [PresenceScanner]. The pages are in the order of the clients' ids, and looking for one goes through
+// all members.
+func (p *MemoryPresence) ScanMembers(ctx context.Context, channel, cursor string, limit int) (members []ClientInfo, next string, err error) {
+	s, err := p.rlock(ctx, channel)
+	if err != nil {
+		return nil, "", err
+	}
+	defer s.mu.RUnlock()
+	c := s.channels[channel]
+	if c == nil {
+		return nil, "", nil
+	}
+	ids, more := c.after(cursor, max(limit, 1))
+	members = make([]ClientInfo, len(ids))
+	for i, id := range ids {
+		members[i] = c.members[id].info
+	}
+	if more {
+		next = ids[len(ids)-1]
+	}
+	return members, next, nil
 }
 
 // Stats implements [Presence].
@@ -194,4 +237,24 @@ func (c *presenceChannel) remove(client string) {
 	if c.users[m.info.User]--; c.users[m.info.User] == 0 {
 		delete(c.users, m.info.User)
 	}
+}
+
+// after returns the first ids of clients behind one, sorted, and whether there are more. It keeps few at a time.
+func (c *presenceChannel) after(cursor string, limit int) (ids []string, more bool) {
+	shorten := func() {
+		slices.Sort(ids)
+		if len(ids) > limit {
+			ids, more = ids[:limit], true
+		}
+	}
+	for id := range c.members {
+		if id <= cursor || more && id > ids[limit-1] {
+			continue
+		}
+		if ids = append(ids, id); len(ids) >= 2*limit {
+			shorten()
+		}
+	}
+	shorten()
+	return ids, more
 }

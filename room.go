@@ -34,7 +34,9 @@ type room struct {
 	seq          uint64   // of the newest message
 	top          Position // of the stream, as far as this node knows; not known if its epoch is empty
 	delivered    Position // of the newest publication that came here
+	print        uint64   // of that publication, or 0 if not known
 	deliveredAt  time.Time
+	suspectedAt  time.Time // when something came last that may have taken another's place
 	repairing    bool
 	missedAt     time.Time      // when the repair under way, or the last one, began
 	pending      []*Publication // came while repairing
@@ -96,7 +98,7 @@ func (r *room) unlink() {
 		r.asked, r.linked = false, false
 		// What comes while nobody listens is not missed here: the next subscriber begins with a read.
 		r.mu.Lock()
-		r.top, r.delivered, r.kept = Position{}, Position{}, nil
+		r.top, r.delivered, r.print, r.kept = Position{}, Position{}, 0, nil
 		r.mu.Unlock()
 	}
 	n.hub.Remove(r.channel, r)
@@ -274,14 +276,25 @@ func (r *room) gapBefore(p *Publication) bool {
 	return p.Offset > 0 && r.top.Epoch == p.Epoch && p.Offset > r.top.Offset+1
 }
 
+// has reports whether p, or what was in its place, was handed on already. The lock is held.
+func (r *room) has(p *Publication) bool {
+	return p.Offset > 0 && p.Epoch == r.delivered.Epoch && p.Offset <= r.delivered.Offset
+}
+
 // broadcast hands a publication to every audience; see post. The lock is held.
 func (r *room) broadcast(p *Publication, inline *[]*audience) {
 	came := time.Now()
 	if p.Offset > 0 {
-		if p.Epoch == r.delivered.Epoch && p.Offset <= r.delivered.Offset {
-			return // a late delivery of what a repair has delivered
+		if r.has(p) {
+			if !r.reused(p) {
+				return // a late delivery of what a repair has delivered
+			}
+			r.rewind(Position{Offset: p.Offset - 1, Epoch: p.Epoch})
 		}
 		r.delivered = p.Position
+		if !r.node.ownsBroker {
+			r.print = r.node.doubts.print(p)
+		}
 		if p.Epoch != r.top.Epoch || p.Offset > r.top.Offset {
 			r.top = p.Position
 		}
@@ -353,18 +366,20 @@ func (r *room) membership(m Membership) {
 // startRepair begins a repair. The lock is held.
 func (r *room) startRepair() {
 	r.repairing, r.missedAt = true, time.Now()
-	r.node.goroutines.start(r.repair)
+	r.node.goroutines.start(func() { _ = r.repair() }) // subscribers are told, if it fails, by what comes next
 }
 
 // repair fills a gap from history, once for all subscribers, and then lets the flow go on. What history no longer holds is
-// left out: the subscriptions notice, each by its own position, and tell their clients.
-func (r *room) repair() {
+// left out: the subscriptions notice, each by its own position, and tell their clients. It returns an error if history could not be
+// read. Whoever calls it has set repairing.
+func (r *room) repair() (err error) {
 	filled, complete := 0, true
 	r.mu.Lock()
 	for done := false; !done; {
 		since, waiting := r.top, len(r.pending)
 		r.mu.Unlock()
-		result, err := r.readAfter(since)
+		var result HistoryResult
+		result, err = r.readAfter(since)
 		r.mu.Lock()
 		if err != nil {
 			complete = false
@@ -392,6 +407,7 @@ func (r *room) repair() {
 	if o := r.node.config.Observer; o != nil {
 		o.Repaired(r.channel, complete, filled)
 	}
+	return err
 }
 
 // fill hands on what was read after a position. It reports how much that was, and whether nothing was missing in front of
@@ -402,6 +418,10 @@ func (r *room) fill(since Position, result HistoryResult) (filled int, whole boo
 		if r.top == since {
 			r.top = result.Position
 		}
+		return 0, false
+	}
+	if result.Offset < since.Offset && r.top == since {
+		r.rewind(result.Position)
 		return 0, false
 	}
 	whole = true
@@ -426,7 +446,9 @@ func (r *room) resume(covered int) bool {
 			r.pending, r.pendingBytes = pending[i:], sizeOf(pending[i:], false)
 			return false
 		}
-		r.broadcast(p, nil)
+		if !r.has(p) { // or it was read, too
+			r.broadcast(p, nil)
+		}
 	}
 	r.pending, r.pendingBytes, r.forgotten, r.repairing = nil, 0, false, false
 	return true
@@ -480,25 +502,28 @@ func (r *room) check(ctx context.Context, silent time.Duration) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.deliveredAt = time.Now()
 	if r.top != top || r.repairing {
+		r.deliveredAt = time.Now()
 		return
 	}
-	if result.Epoch == top.Epoch && result.Offset > top.Offset {
+	if r.compare(top, result) {
 		r.startRepair()
-		return
 	}
-	if result.Epoch != top.Epoch {
-		r.top = result.Position
-	}
-	r.cutStragglers()
 }
 
-// cutBehind ends a flow that stands before the end of its stream, or in another life of it.
-func (s *subscription) cutBehind(top Position) {
+// cutBehind ends a flow that stands before the end of its stream, or in another life of it; or, if the stream was rewound, behind
+// its end. Where the flow has not begun that is found when it does.
+func (s *subscription) cutBehind(top Position, rewound bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stage == flowing && s.positioned && (s.position.Epoch != top.Epoch || s.position.Offset < top.Offset) {
+	switch {
+	case !s.positioned || s.stage == over:
+	case s.stage == seaming && rewound:
+		s.early().atMost = top
+	case s.stage == seaming:
+		s.early().atLeast = top
+	case rewound && s.position.Epoch == top.Epoch && s.position.Offset > top.Offset,
+		!rewound && (s.position.Epoch != top.Epoch || s.position.Offset < top.Offset):
 		s.cut()
 	}
 }

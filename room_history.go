@@ -40,9 +40,14 @@ func (r *room) history(ctx context.Context, q HistoryQuery) (HistoryResult, erro
 }
 
 func (r *room) read(ctx context.Context, q HistoryQuery) (HistoryResult, error) {
+	doubts := r.node.doubts
+	interruptions := doubts.count.Load()
 	result, err := r.node.broker.History(ctx, r.channel, q)
 	if err == nil {
 		r.observe(q, result)
+		if doubts.count.Load() != interruptions {
+			doubts.add(r) // what followed may have been lost, and the room may not have known where it stood
+		}
 	}
 	return result, err
 }

@@ -35,6 +35,9 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	clients := slices.Collect(n.clients.all())
 	n.mu.Unlock()
 
+	if n.graves.stop != nil {
+		n.graves.stop() // others are to be told of the dead from now on
+	}
 	err := n.drain(ctx, clients)
 	if err == nil {
 		err = n.goroutines.wait(ctx)

@@ -3,7 +3,6 @@ package fanfare
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,7 +14,8 @@ import (
 )
 
 const (
-	// surveyWindow is how long a survey waits for nodes that this one has never heard of: brokers do not say which there are.
+	// surveyWindow is how long a survey waits for nodes that this one has never heard of, where the broker does not say which
+	// there are.
 	surveyWindow = 250 * time.Millisecond
 	// maxAnswering bounds the surveys of other nodes that are answered at once, and maxUnanswered those that wait for that.
 	maxAnswering, maxUnanswered = 4, 256
@@ -30,8 +30,8 @@ const (
 
 // SurveyError tells of nodes whose answers are missing from what [Node.Info] or [Node.Channels] returned with it.
 type SurveyError struct {
-	// Missing are the ids of nodes that were heard of before and did not answer in time. They are not waited for again until they
-	// are heard of again.
+	// Missing are the ids of nodes that did not answer in time. With a broker that is a [NodeLister] they are those that it listed.
+	// With others they are those that were heard of before, and they are not waited for again until they are heard of again.
 	Missing []string
 	// Partial are the ids of nodes that have more to tell than fits.
 	Partial []string
@@ -93,13 +93,14 @@ type surveys struct {
 
 // survey is a question under way. surveys.mu guards it.
 type survey struct {
+	listed  map[string]bool           // nodes that are to answer; nil if the broker does not say, and all are that were heard of
 	answers map[string]*surveyMessage // by node
 	changed chan struct{}             // of one slot
 }
 
 // ask asks all other nodes, and returns what they answer, by their ids. An error is a [SurveyError] if there are answers.
 func (v *surveys) ask(ctx context.Context, n *Node, q surveyMessage) (map[string]*surveyMessage, error) {
-	bus, ok := n.broker.(ControlBus)
+	_, ok := n.broker.(ControlBus)
 	switch {
 	case n.ctx.Err() != nil:
 		return nil, ErrClosed
@@ -107,15 +108,15 @@ func (v *surveys) ask(ctx context.Context, n *Node, q surveyMessage) (map[string
 		return nil, ctx.Err()
 	}
 	q.ID, q.From = newID(), n.id
-	data, err := json.Marshal(controlMessage{Op: opSurvey, Survey: &q})
-	if err != nil {
-		return nil, fmt.Errorf("fanfare: control message: %w", err)
-	}
 	ctx, cancel := context.WithTimeout(ctx, n.config.HookTimeout)
 	defer cancel()
-	s := v.begin(q.ID)
+	listed, err := n.otherNodes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("fanfare: survey of the nodes: %w", err)
+	}
+	s := v.begin(q.ID, listed)
 	defer v.end(q.ID)
-	if err := bus.SendControl(ctx, n.id, "", data); err != nil {
+	if err := n.send(ctx, "", &controlMessage{Op: opSurvey, Survey: &q}); err != nil {
 		return nil, fmt.Errorf("fanfare: survey of the nodes: %w", err)
 	}
 	err = v.await(ctx, n, s)
@@ -132,11 +133,33 @@ func (v *surveys) ask(ctx context.Context, n *Node, q surveyMessage) (map[string
 	return answers, err
 }
 
-// await waits until everybody who was heard of has answered, and long enough for others.
+// otherNodes returns those that the broker lists, or nil if it does not.
+func (n *Node) otherNodes(ctx context.Context) (map[string]bool, error) {
+	lister, ok := n.broker.(NodeLister)
+	if !ok {
+		return nil, nil
+	}
+	ids, err := lister.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	nodes := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		if id != n.id {
+			nodes[id] = true
+		}
+	}
+	return nodes, nil
+}
+
+// await waits until everybody has answered who is known; and long enough for others, if there may be any.
 func (v *surveys) await(ctx context.Context, n *Node, s *survey) error {
 	window := time.NewTimer(surveyWindow)
 	defer window.Stop()
-	for open := true; ; {
+	if s.listed != nil {
+		s.wake() // there may be nobody
+	}
+	for open := s.listed == nil; ; {
 		select {
 		case <-s.changed:
 		case <-window.C:
@@ -155,8 +178,8 @@ func (v *surveys) await(ctx context.Context, n *Node, s *survey) error {
 	}
 }
 
-func (v *surveys) begin(id string) *survey {
-	s := &survey{answers: make(map[string]*surveyMessage), changed: make(chan struct{}, 1)}
+func (v *surveys) begin(id string, listed map[string]bool) *survey {
+	s := &survey{listed: listed, answers: make(map[string]*surveyMessage), changed: make(chan struct{}, 1)}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.running == nil {
@@ -173,9 +196,13 @@ func (v *surveys) end(id string) {
 	delete(v.running, id)
 }
 
-// missing returns the nodes that were heard of and have not answered, sorted. The lock is held.
+// missing returns the nodes that are known and have not answered, sorted. The lock is held.
 func (v *surveys) missing(s *survey) (ids []string) {
-	for id := range v.peers {
+	known := s.listed
+	if known == nil {
+		known = v.peers
+	}
+	for id := range known {
 		if s.answers[id] == nil {
 			ids = append(ids, id)
 		}
@@ -201,6 +228,7 @@ func (v *surveys) control(n *Node, m *controlMessage) {
 	case opGone:
 		delete(v.peers, q.From)
 		for _, s := range v.running {
+			delete(s.listed, q.From)
 			s.wake()
 		}
 	case opSurveyed:
@@ -263,17 +291,7 @@ func (v *surveys) answerAll(n *Node) {
 
 // answer answers one survey, and reports whether that could be sent.
 func (v *surveys) answer(n *Node, q *surveyMessage) bool {
-	bus, ok := n.broker.(ControlBus)
-	if !ok {
-		return false
-	}
-	a := n.surveyed(q)
-	data, err := json.Marshal(controlMessage{Op: opSurveyed, Survey: a})
-	if err == nil {
-		ctx, cancel := context.WithTimeout(n.ctx, n.config.HookTimeout)
-		defer cancel()
-		err = bus.SendControl(ctx, n.id, q.From, data)
-	}
+	err := n.send(n.ctx, q.From, &controlMessage{Op: opSurveyed, Survey: n.surveyed(q)})
 	if err != nil {
 		n.log.Warn("survey not answered", slog.String("from", q.From), slog.Any("err", err))
 	}

@@ -36,6 +36,10 @@ type Options struct {
 	// then is not tested.
 	Restart func(t testing.TB)
 
+	// Cut interrupts the connections between the brokers and the server, which goes on with all its data, and returns when they
+	// are gone; the brokers make new ones by themselves. If nil, what happens then is not tested.
+	Cut func(t testing.TB)
+
 	// NewBounded returns a broker that remembers at most so many idle streams. If nil, forgetting is not tested.
 	NewBounded func(t testing.TB, maxIdleStreams int) fanfare.Broker
 
@@ -72,7 +76,7 @@ func Run(t *testing.T, o Options) {
 // sentences is the whole contract.
 func sentences() []sentence {
 	return slices.Concat(deliverySentences, idempotencySentences, versionSentences, historySentences, retentionSentences,
-		lifecycleSentences, connectionSentences)
+		lifecycleSentences, interruptionSentences, connectionSentences)
 }
 
 // sentence is one sentence of the contract with the test that holds it.
@@ -204,6 +208,10 @@ func (k *kit) methods(ctx context.Context, b fanfare.Broker, l fanfare.Link, cha
 	check("Unsubscribe", l.Unsubscribe(ctx, channel))
 	if bus, ok := b.(fanfare.ControlBus); ok {
 		check("SendControl", bus.SendControl(ctx, "", "", []byte(`1`)))
+	}
+	if lister, ok := b.(fanfare.NodeLister); ok {
+		_, err := lister.Nodes(ctx)
+		check("Nodes", err)
 	}
 	if counter, ok := b.(fanfare.ConnectionCounter); ok {
 		c := fanfare.UserConnection{Node: k.prefix + "one", User: channel, Client: "c"}

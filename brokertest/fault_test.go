@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -250,6 +252,21 @@ var faults = map[string]func() faulty{
 			return b.SendControl(ctx, "", to, data)
 		}}
 	},
+	"InterruptedAfterCut":     func() faulty { return faulty{} }, // it says nothing
+	"InterruptedAfterRestart": func() faulty { return faulty{} },
+	"NodesAreListed": func() faulty { // those that there ever were
+		var mu sync.Mutex
+		seen := make(map[string]bool)
+		return faulty{nodes: func(b memory, ctx context.Context) ([]string, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			ids, err := b.Nodes(ctx)
+			for _, id := range ids {
+				seen[id] = true
+			}
+			return slices.Collect(maps.Keys(seen)), err
+		}}
+	},
 	"ConnectionsAreLimitedOnAllNodes": func() faulty { // each node counts its own
 		return faulty{count: func(b memory, ctx context.Context, c fanfare.UserConnection, limit int, replace bool) (fanfare.Admission, error) {
 			c.User += c.Node
@@ -387,6 +404,7 @@ func faultyOptions(sentence string) Options {
 			return fault().on(t, fanfare.MemoryBrokerConfig{MaxIdleStreams: bound(n)})
 		},
 		Restart: func(testing.TB) {},
+		Cut:     func(testing.TB) {},
 		Bubble:  true,
 		Timeout: 300 * time.Millisecond,
 	}.withDefaults()

@@ -19,6 +19,7 @@ type faulty struct {
 	control     func(b *fanfare.MemoryBroker, ctx context.Context, from, to string, data []byte) error
 	count       func(b *fanfare.MemoryBroker, ctx context.Context, c fanfare.UserConnection, limit int, replace bool) (fanfare.Admission, error)
 	discount    func(b *fanfare.MemoryBroker, ctx context.Context, c fanfare.UserConnection) error
+	nodes       func(b *fanfare.MemoryBroker, ctx context.Context) ([]string, error)
 	closing     func(b *fanfare.MemoryBroker) error
 	publication func(sink fanfare.Sink, channel string, p *fanfare.Publication)
 	membership  func(sink fanfare.Sink, channel string, m fanfare.Membership)
@@ -84,6 +85,13 @@ func (f *faulty) RemoveConnection(ctx context.Context, c fanfare.UserConnection)
 		return f.discount(f.MemoryBroker, ctx, c)
 	}
 	return f.MemoryBroker.RemoveConnection(ctx, c)
+}
+
+func (f *faulty) Nodes(ctx context.Context) ([]string, error) {
+	if f.nodes != nil {
+		return f.nodes(f.MemoryBroker, ctx)
+	}
+	return f.MemoryBroker.Nodes(ctx)
 }
 
 func (f *faulty) Close() error {

@@ -59,6 +59,10 @@ var presenceSentences = []presenceSentence{
 	{"MembersAreTheCallers", "The slice that Members returns belongs to the caller.", membersAreTheCallers},
 	{"AnyName", "No character of the name of a channel, client or user is special.", anyName},
 	{"ConcurrentUse", "All methods are safe for concurrent use, and the counts come out right.", concurrentUse},
+	{"ScanReadsEverybody", "The pages of ScanMembers hold every member, and they end.", scanReadsEverybody},
+	{"ScanBesideOthers", "A member that is there all the time comes in one of the pages, whoever comes and goes meanwhile.", scanBesideOthers},
+	{"CountedOnAllNodes", "AddCounted and RemoveCounted return how many clients the user has in the channel then, on all nodes; RemoveCounted returns -1 if it removed nothing.", countedOnAllNodes},
+	{"CountedAtOnce", "Of clients of a user that come at once exactly one is counted as the first, of those that go at once exactly one as the last.", countedAtOnce},
 	{"CancelledContext", "Methods return soon after their context ends, with its error.", presenceCancelledContext},
 	{"CloseTwice", "Close may be called twice. Later calls return ErrClosed.", presenceCloseTwice},
 }
@@ -256,6 +260,16 @@ func (k *presenceKit) methods(ctx context.Context, p fanfare.Presence, check fun
 	_, err = p.Stats(ctx, k.name("x"))
 	check("Stats", err)
 	check("RemoveNode", p.RemoveNode(ctx, k.name("one")))
+	if scanner, ok := p.(fanfare.PresenceScanner); ok {
+		_, _, err := scanner.ScanMembers(ctx, k.name("x"), "", 10)
+		check("ScanMembers", err)
+	}
+	if counter, ok := p.(fanfare.UserPresence); ok {
+		_, err := counter.AddCounted(ctx, k.name("one"), k.name("x"), member("a", "u"))
+		check("AddCounted", err)
+		_, err = counter.RemoveCounted(ctx, k.name("one"), k.name("x"), "a")
+		check("RemoveCounted", err)
+	}
 }
 
 func presenceCancelledContext(k *presenceKit) {

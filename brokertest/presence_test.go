@@ -3,9 +3,12 @@ package brokertest
 import (
 	"context"
 	"errors"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -77,6 +80,27 @@ func (v *presenceView) RemoveNode(ctx context.Context, node string) error {
 	return v.MemoryPresence.RemoveNode(ctx, node)
 }
 
+func (v *presenceView) ScanMembers(ctx context.Context, channel, cursor string, limit int) ([]fanfare.ClientInfo, string, error) {
+	if err := v.open(); err != nil {
+		return nil, "", err
+	}
+	return v.MemoryPresence.ScanMembers(ctx, channel, cursor, limit)
+}
+
+func (v *presenceView) AddCounted(ctx context.Context, node, channel string, m fanfare.ClientInfo) (int, error) {
+	if err := v.open(); err != nil {
+		return 0, err
+	}
+	return v.MemoryPresence.AddCounted(ctx, node, channel, m)
+}
+
+func (v *presenceView) RemoveCounted(ctx context.Context, node, channel, client string) (int, error) {
+	if err := v.open(); err != nil {
+		return 0, err
+	}
+	return v.MemoryPresence.RemoveCounted(ctx, node, channel, client)
+}
+
 func (v *presenceView) Close() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -95,6 +119,10 @@ type faultyPresence struct {
 	stats      func(p *fanfare.MemoryPresence, ctx context.Context, channel string) (fanfare.PresenceStats, error)
 	removeNode func(p *fanfare.MemoryPresence, ctx context.Context, node string) error
 	closing    func(p *fanfare.MemoryPresence) error
+
+	scan          func(p *fanfare.MemoryPresence, ctx context.Context, channel, cursor string, limit int) ([]fanfare.ClientInfo, string, error)
+	addCounted    func(p *fanfare.MemoryPresence, ctx context.Context, node, channel string, m fanfare.ClientInfo) (int, error)
+	removeCounted func(p *fanfare.MemoryPresence, ctx context.Context, node, channel, client string) (int, error)
 }
 
 func (f faultyPresence) on() fanfare.Presence {
@@ -142,6 +170,27 @@ func (f *faultyPresence) Close() error {
 		return f.closing(f.MemoryPresence)
 	}
 	return f.MemoryPresence.Close()
+}
+
+func (f *faultyPresence) ScanMembers(ctx context.Context, channel, cursor string, limit int) ([]fanfare.ClientInfo, string, error) {
+	if f.scan != nil {
+		return f.scan(f.MemoryPresence, ctx, channel, cursor, limit)
+	}
+	return f.MemoryPresence.ScanMembers(ctx, channel, cursor, limit)
+}
+
+func (f *faultyPresence) AddCounted(ctx context.Context, node, channel string, m fanfare.ClientInfo) (int, error) {
+	if f.addCounted != nil {
+		return f.addCounted(f.MemoryPresence, ctx, node, channel, m)
+	}
+	return f.MemoryPresence.AddCounted(ctx, node, channel, m)
+}
+
+func (f *faultyPresence) RemoveCounted(ctx context.Context, node, channel, client string) (int, error) {
+	if f.removeCounted != nil {
+		return f.removeCounted(f.MemoryPresence, ctx, node, channel, client)
+	}
+	return f.MemoryPresence.RemoveCounted(ctx, node, channel, client)
 }
 
 // presenceFaults break one sentence each, by its name.
@@ -193,6 +242,32 @@ var presenceFaults = map[string]faultyPresence{
 	"ConcurrentUse": {stats: func(p presence, ctx context.Context, channel string) (fanfare.PresenceStats, error) {
 		_, err := p.Stats(ctx, channel)
 		return fanfare.PresenceStats{}, err
+	}},
+	"ScanReadsEverybody": {scan: func(p presence, ctx context.Context, channel, cursor string, limit int) ([]fanfare.ClientInfo, string, error) {
+		members, _, err := p.ScanMembers(ctx, channel, cursor, limit)
+		return members, "", err // the first page is the last
+	}},
+	"ScanBesideOthers": {scan: func(p presence, ctx context.Context, channel, cursor string, limit int) ([]fanfare.ClientInfo, string, error) {
+		members, err := p.Members(ctx, channel) // the cursor is an index
+		slices.SortFunc(members, func(a, b fanfare.ClientInfo) int { return strings.Compare(a.Client, b.Client) })
+		from, _ := strconv.Atoi(cursor)
+		to := min(from+limit, len(members))
+		if to == len(members) {
+			return members[min(from, to):], "", err
+		}
+		return members[from:to], strconv.Itoa(to), err
+	}},
+	"CountedOnAllNodes": {removeCounted: func(p presence, ctx context.Context, node, channel, client string) (int, error) {
+		n, err := p.RemoveCounted(ctx, node, channel, client)
+		return max(n, 0), err
+	}},
+	"CountedAtOnce": {removeCounted: func(p presence, ctx context.Context, node, channel, client string) (int, error) {
+		members, err := p.Members(ctx, channel) // in two steps
+		if err != nil {
+			return 0, err
+		}
+		time.Sleep(time.Millisecond)
+		return len(members) - 1, p.Remove(ctx, node, channel, client)
 	}},
 	"CancelledContext": {removeNode: func(p presence, ctx context.Context, node string) error {
 		return p.RemoveNode(context.WithoutCancel(ctx), node)

@@ -22,6 +22,7 @@ type recorder struct {
 	publications map[string][]*fanfare.Publication
 	memberships  map[string][]fanfare.Membership
 	controls     []string
+	interrupted  [][]string    // channels, by call
 	changed      chan struct{} // closed with every call
 }
 
@@ -61,6 +62,14 @@ func (r *recorder) Membership(channel string, m fanfare.Membership) {
 func (r *recorder) Control(data []byte) {
 	r.mu.Lock()
 	r.controls = append(r.controls, string(data))
+	r.note()
+	r.mu.Unlock()
+}
+
+// Interrupted implements [fanfare.Sink].
+func (r *recorder) Interrupted(channels []string) {
+	r.mu.Lock()
+	r.interrupted = append(r.interrupted, slices.Clone(channels))
 	r.note()
 	r.mu.Unlock()
 }
@@ -148,4 +157,14 @@ func (r *recorder) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.calls
+}
+
+// untilInterrupted waits until the sink was told that a channel may have lost something.
+func (r *recorder) untilInterrupted(channel string) {
+	r.k.Helper()
+	r.until("a call of Interrupted", func() bool {
+		return slices.ContainsFunc(r.interrupted, func(channels []string) bool {
+			return channels == nil || slices.Contains(channels, channel)
+		})
+	})
 }

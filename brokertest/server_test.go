@@ -66,6 +66,7 @@ func (s *server) reattach(t testing.TB) {
 		for channel := range l.channels {
 			require.NoError(t, l.link.Subscribe(context.Background(), channel))
 		}
+		l.sink.Interrupted(nil)
 	}
 }
 
@@ -80,6 +81,7 @@ type remote struct {
 var (
 	_ fanfare.Broker     = (*remote)(nil)
 	_ fanfare.ControlBus = (*remote)(nil)
+	_ fanfare.NodeLister = (*remote)(nil)
 )
 
 // call runs f with the server's broker, unless the connection is closed.
@@ -133,6 +135,11 @@ func (r *remote) RemoveHistory(ctx context.Context, channel string) error {
 
 func (r *remote) SendControl(ctx context.Context, from, to string, data []byte) error {
 	return r.call(func(b *fanfare.MemoryBroker) error { return b.SendControl(ctx, from, to, data) })
+}
+
+func (r *remote) Nodes(ctx context.Context) (nodes []string, err error) {
+	err = r.call(func(b *fanfare.MemoryBroker) (err error) { nodes, err = b.Nodes(ctx); return err })
+	return nodes, err
 }
 
 func (r *remote) Close() error {
@@ -199,6 +206,7 @@ func TestRun_Shared(t *testing.T) {
 			Run(t, Options{
 				New:     func(t testing.TB) fanfare.Broker { return all.of(t).connect() },
 				Restart: func(t testing.TB) { restart(all.of(t), t) },
+				Cut:     func(t testing.TB) { all.of(t).blink(t) },
 				Shared:  true,
 				Bubble:  true,
 			})
