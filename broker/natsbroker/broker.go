@@ -38,6 +38,7 @@ type Broker struct {
 
 	mending chan struct{}     // wakes watch; holds one
 	purges  chan purge        // for housekeeping
+	batches chan struct{}     // as many as may be under way
 	inbound [4]chan *nats.Msg // for deliver
 
 	closing sync.Once
@@ -55,6 +56,7 @@ type Broker struct {
 var (
 	_ fanfare.Broker     = (*Broker)(nil)
 	_ fanfare.ControlBus = (*Broker)(nil)
+	_ fanfare.NodeLister = (*Broker)(nil)
 )
 
 // inboundMax is how many messages wait for one of the goroutines that deliver.
@@ -76,7 +78,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	}
 	b := &Broker{
 		config: c, nc: nc, own: own, api: jetstream.DefaultAPIPrefix,
-		mending: make(chan struct{}, 1), purges: make(chan purge, 1024),
+		mending: make(chan struct{}, 1), purges: make(chan purge, 1024), batches: make(chan struct{}, maxBatches),
 		closed: make(chan struct{}), links: make(map[string]*link), subscriptions: make(map[string]*subscription),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())

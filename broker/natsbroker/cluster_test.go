@@ -3,6 +3,7 @@ package natsbroker
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/url"
 	"sync"
 	"testing"
@@ -18,12 +19,21 @@ import (
 // startCluster starts three servers that know each other.
 func startCluster(t *testing.T) []*server.Server {
 	t.Helper()
-	var servers []*server.Server
+	// Servers with JetStream insist on knowing the others from the start.
+	var ports []int
 	var routes []*url.URL
-	for i := range 3 {
+	for range 3 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
+		require.NoError(t, l.Close())
+	}
+	var servers []*server.Server
+	for i, port := range ports {
 		s, err := server.NewServer(&server.Options{
 			ServerName: fmt.Sprint("s", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
-			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: server.RANDOM_PORT}, Routes: routes,
+			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: port}, Routes: routes,
 		})
 		require.NoError(t, err)
 		t.Cleanup(func() {
@@ -31,10 +41,6 @@ func startCluster(t *testing.T) []*server.Server {
 			s.WaitForShutdown()
 		})
 		s.Start()
-		if i == 0 { // the others find each other through the first one
-			eventually(t, "the first server listens", func() bool { return s.ClusterAddr() != nil })
-			routes = []*url.URL{{Scheme: "nats", Host: s.ClusterAddr().String()}}
-		}
 		servers = append(servers, s)
 	}
 	for _, s := range servers {
@@ -44,6 +50,7 @@ func startCluster(t *testing.T) []*server.Server {
 }
 
 func TestCluster_ALostServerLosesNothing(t *testing.T) {
+	t.Parallel()
 	servers := startCluster(t)
 	urls := servers[0].ClientURL() + "," + servers[1].ClientURL() + "," + servers[2].ClientURL()
 	replicated := func(c *Config) { c.URL, c.Replicas, c.Timeout = urls, 3, 5*time.Second }

@@ -10,7 +10,9 @@
 // that is there already. Publishing to a channel with history is one round trip, in which the server stores what nobody else has
 // overtaken; publishers of one process wait for each other, channel by channel, and those of several try again. A channel takes about
 // as many publications a second as there are round trips in it. An idempotency key makes the publication and the key one atomic batch,
-// of which a server takes some 50 at once.
+// of which a server takes some 50 at once. A stream on one server that is kept in files writes every batch to files of its own first, and
+// nothing else meanwhile: 10 to 30 ms were measured, where a publication without a key took 0.2 ms. In memory, or with replicas, there
+// are no such files.
 //
 // # What is lost, and who is told
 //

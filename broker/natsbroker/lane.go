@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/fanfare-go/fanfare"
 )
 
@@ -85,13 +87,24 @@ func (s *lanes) release(l *lane) {
 	}
 }
 
-// learn takes note of a record that a node was sent, if the channel has a lane.
-func (s *lanes) learn(token string, h head) {
+// get returns the channel's lane, if it has one.
+func (s *lanes) get(token string) *lane {
 	s.mu.Lock()
-	l := s.byToken[token]
-	s.mu.Unlock()
-	if l != nil {
+	defer s.mu.Unlock()
+	return s.byToken[token]
+}
+
+// learn takes note of a record, if the channel has a lane.
+func (s *lanes) learn(token string, h head) {
+	if l := s.get(token); l != nil {
 		l.learn(h)
+	}
+}
+
+// hear takes note of a message that a node was sent, if the channel has a lane.
+func (s *lanes) hear(token string, raw *nats.Msg, m message) {
+	if l := s.get(token); l != nil {
+		l.hear(raw, m)
 	}
 }
 
@@ -116,6 +129,17 @@ func (l *lane) learn(h head) {
 	defer l.mu.Unlock()
 	if h.seq > l.head.seq {
 		l.replace(h)
+	}
+}
+
+// hear takes note of a message if it is a record.
+func (l *lane) hear(raw *nats.Msg, m message) {
+	seq := sequence(raw)
+	if seq == 0 || !m.isRecord() {
+		return
+	}
+	if h, err := m.head(seq); err == nil {
+		l.learn(h)
 	}
 }
 

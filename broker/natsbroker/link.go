@@ -200,14 +200,10 @@ func (l *link) has(s *subscription) bool {
 
 // interrupted tells the node that it may have lost something.
 func (l *link) interrupted(channels []string) {
-	sink, ok := l.sink.(interface{ Interrupted(channels []string) })
-	if !ok {
-		return
-	}
 	l.calls.Lock()
 	defer l.calls.Unlock()
 	if !l.detached {
-		sink.Interrupted(channels)
+		l.sink.Interrupted(channels)
 	}
 }
 

@@ -39,8 +39,7 @@ func (b *Broker) release(node string) {
 	_ = b.purge(ctx, b.leaseSubject(node), 0)
 }
 
-// Nodes returns the ids of all nodes that are attached to brokers of the same prefix, in no particular order. One that died without a
-// word is among them until its lease is over.
+// Nodes implements [fanfare.NodeLister]. A node that died without a word is in the list until its lease is over.
 func (b *Broker) Nodes(ctx context.Context) ([]string, error) {
 	timed, cancel, err := b.begin(ctx)
 	if err != nil {

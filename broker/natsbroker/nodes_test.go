@@ -13,6 +13,7 @@ import (
 )
 
 func TestNodes_AreThoseAttached(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	short := func(c *Config) { c.Lease = 3 * time.Second }
 	a, b := s.broker(t, short), s.broker(t, short)
@@ -44,6 +45,7 @@ func TestNodes_AreThoseAttached(t *testing.T) {
 }
 
 func TestNew_WithAConnection(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	nc, err := nats.Connect(s.url())
 	require.NoError(t, err)
@@ -61,6 +63,7 @@ func TestNew_WithAConnection(t *testing.T) {
 }
 
 func TestNew_Refuses(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	b := s.broker(t, nil)
 	_, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "orders", Subjects: []string{"orders.*"}})
@@ -87,6 +90,7 @@ func TestNew_Refuses(t *testing.T) {
 }
 
 func TestServers_ThatAreReplicasAreAskedThroughTheirLeader(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	b := s.broker(t, nil)
 	b.replicated.Store(true)

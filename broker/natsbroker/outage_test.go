@@ -21,6 +21,7 @@ func healed(t testing.TB, b *Broker) {
 }
 
 func TestRestart_WithDataTheStreamGoesOn(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	a, b := s.broker(t, nil), s.broker(t, nil)
 	node := attach(t, b, "one", "x")
@@ -38,6 +39,7 @@ func TestRestart_WithDataTheStreamGoesOn(t *testing.T) {
 }
 
 func TestRestart_WithoutDataEveryChannelBeginsAnew(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	a, b := s.broker(t, nil), s.broker(t, nil)
 	node := attach(t, b, "one", "x")
@@ -66,6 +68,7 @@ func TestRestart_WithoutDataEveryChannelBeginsAnew(t *testing.T) {
 }
 
 func TestRestart_WithoutItsNewestDataEveryChannelBeginsAnew(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	b := s.broker(t, nil)
 	old := mustPublish(t, b, "x", "1")
@@ -91,6 +94,7 @@ func TestRestart_WithoutItsNewestDataEveryChannelBeginsAnew(t *testing.T) {
 }
 
 func TestOutage_OperationsFailSoonAndHeal(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	b := s.broker(t, func(c *Config) { c.Timeout = 500 * time.Millisecond })
 	node := &sink{}
@@ -131,6 +135,7 @@ func TestOutage_OperationsFailSoonAndHeal(t *testing.T) {
 }
 
 func TestOutage_ClosedWhileAway(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	b := s.broker(t, nil)
 	attach(t, b, "one", "x")
@@ -143,6 +148,7 @@ func TestOutage_ClosedWhileAway(t *testing.T) {
 }
 
 func TestStream_DeletedByAnOperatorIsMadeAgain(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	b := s.broker(t, nil)
 	node := attach(t, b, "one", "x")

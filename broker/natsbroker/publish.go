@@ -232,8 +232,8 @@ func (a *attempt) overtaken(ctx context.Context, tried head) error {
 // listen makes the lane learn what others store, until the attempt is done.
 func (a *attempt) listen() {
 	if sub, err := a.broker.nc.Subscribe(a.broker.liveRecordSubject(a.channel), func(m *nats.Msg) {
-		if h, ok := headOf(m); ok {
-			a.lane.learn(h)
+		if parsed, err := parseMessage(m.Data); err == nil {
+			a.lane.hear(m, parsed)
 		}
 	}); err == nil {
 		a.listening = sub // without it reading has to do

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -15,6 +16,7 @@ import (
 )
 
 func TestPublish_TwoBrokersOnOneChannelBothGetThrough(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	brokers := []*Broker{s.broker(t, nil), s.broker(t, nil)}
 	var published [2]atomic.Int64
@@ -38,6 +40,7 @@ func TestPublish_TwoBrokersOnOneChannelBothGetThrough(t *testing.T) {
 }
 
 func TestPublish_OldRecordsAreDeleted(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	b := s.broker(t, nil)
 	o := fanfare.StoreOptions{History: fanfare.History{Size: 10, TTL: time.Minute}}
@@ -58,6 +61,7 @@ func TestPublish_OldRecordsAreDeleted(t *testing.T) {
 }
 
 func TestPublish_ALargerOneThanTheServerTakes(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	b := s.broker(t, nil)
 	_, err := publish(b, "x", strings.Repeat("x", 2<<20))
@@ -67,6 +71,7 @@ func TestPublish_ALargerOneThanTheServerTakes(t *testing.T) {
 }
 
 func TestHistory_WhatWasDeletedByOthersIsNotKept(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	b := s.broker(t, nil)
 	for range 10 {
@@ -87,6 +92,7 @@ func TestHistory_WhatWasDeletedByOthersIsNotKept(t *testing.T) {
 }
 
 func TestHistory_AReadKeepsAQuietStream(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	b := s.broker(t, nil)
 	top := mustPublish(t, b, "x", "1")
@@ -102,6 +108,7 @@ func TestHistory_AReadKeepsAQuietStream(t *testing.T) {
 }
 
 func TestDelivery_ANodeThatIsTooSlowIsTold(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	b := s.broker(t, nil)
 	node := attach(t, b, "one", "x")
@@ -119,8 +126,10 @@ func TestDelivery_ANodeThatIsTooSlowIsTold(t *testing.T) {
 }
 
 func TestPublish_ManyKeysAtOnce(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
-	b := s.broker(t, func(c *Config) { c.Timeout = 10 * time.Second })
+	// With files the server takes some milliseconds for each.
+	b := s.broker(t, func(c *Config) { c.Timeout, c.Storage = 10*time.Second, jetstream.MemoryStorage })
 	o := kept
 	o.IdempotencyTTL = time.Minute
 	var publishers sync.WaitGroup

@@ -28,6 +28,9 @@ type message struct {
 	state          // of publications and markers; of keys, the position, as epoch and top
 	expires int64  // of keys, as state.time
 	payload []byte // of package wire: the publication or the membership
+
+	// What only the next record is made of is decoded by head. Not for append.
+	packedLimits, packedMarks []byte
 }
 
 // Fields of the message. Numbers are never used again for something else.
@@ -72,7 +75,7 @@ func (m message) append(dst []byte) []byte {
 	return appendPacked(dst, fieldPayload, m.payload)
 }
 
-// parseMessage decodes what append made. It keeps parts of data.
+// parseMessage decodes what append made, but for the limits and marks. It keeps parts of data.
 func parseMessage(data []byte) (m message, err error) {
 	for len(data) > 0 {
 		n, typ, size := protowire.ConsumeTag(data)
@@ -96,8 +99,8 @@ func parseMessage(data []byte) (m message, err error) {
 		data = data[size:]
 		if typ == protowire.VarintType {
 			m.setNumber(n, number)
-		} else if err := m.setBytes(n, value); err != nil {
-			return message{}, err
+		} else {
+			m.setBytes(n, value)
 		}
 	}
 	if m.kind == 0 || m.time < 0 || m.expires < 0 || m.top == math.MaxUint64 || m.floor > m.top || m.purged > m.floor {
@@ -125,20 +128,35 @@ func (m *message) setNumber(n protowire.Number, value uint64) {
 	}
 }
 
-func (m *message) setBytes(n protowire.Number, value []byte) error {
+func (m *message) setBytes(n protowire.Number, value []byte) {
 	switch n {
 	case fieldEpoch:
 		m.epoch = string(value)
 	case fieldVersionEpoch:
 		m.versionEpoch = string(value)
 	case fieldLimits:
-		return unpack(value, func(v [2]uint64) { m.limits = append(m.limits, limit{v[0], int64(v[1])}) })
+		m.packedLimits = value
 	case fieldMarks:
-		return unpack(value, func(v [3]uint64) { m.marks = append(m.marks, mark{v[0], v[1], int64(v[2])}) })
+		m.packedMarks = value
 	case fieldPayload:
 		m.payload = value
 	}
-	return nil
+}
+
+// isRecord reports whether the message has the state of its channel.
+func (m message) isRecord() bool { return m.kind == kindPublication || m.kind == kindMarker }
+
+// head returns the record that a message is, with its place in the stream.
+func (m message) head(seq uint64) (head, error) {
+	h := head{m.state, seq, m.kind == kindPublication}
+	if !m.isRecord() {
+		return head{}, errMalformed
+	}
+	err := unpack(m.packedLimits, func(v [2]uint64) { h.limits = append(h.limits, limit{v[0], int64(v[1])}) })
+	if err == nil {
+		err = unpack(m.packedMarks, func(v [3]uint64) { h.marks = append(h.marks, mark{v[0], v[1], int64(v[2])}) })
+	}
+	return h, err
 }
 
 // unpack calls f with the numbers of a packed field, some at a time.

@@ -1,6 +1,7 @@
 package natsbroker
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -19,7 +20,13 @@ func TestMessage_RoundTrip(t *testing.T) {
 	} {
 		got, err := parseMessage(m.append(nil))
 		require.NoError(t, err, name)
-		require.Equal(t, m, got, name)
+		if got.isRecord() {
+			h, err := got.head(1)
+			require.NoError(t, err, name)
+			require.Equal(t, m.state, h.state, name)
+		}
+		require.Equal(t, m.payload, got.payload, name)
+		require.Equal(t, []any{m.kind, m.expires, m.epoch, m.top}, []any{got.kind, got.expires, got.epoch, got.top}, name)
 	}
 }
 
@@ -43,17 +50,22 @@ func FuzzMessage(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := parseMessage(m.append(nil))
-		require.NoError(t, err)
-		if len(m.payload) == 0 {
-			m.payload, again.payload = nil, nil
+		if _, err = m.publication(); err == nil && m.kind == kindPublication {
+			require.Less(t, m.top, uint64(math.MaxUint64))
 		}
-		require.Equal(t, m, again)
+		h, err := m.head(1)
+		if err != nil {
+			return
+		}
+		again, err := parseMessage(message{kind: m.kind, state: h.state, expires: m.expires, payload: m.payload}.append(nil))
+		require.NoError(t, err)
+		same, err := again.head(1)
+		require.NoError(t, err)
+		require.Equal(t, h, same)
+		require.Equal(t, string(m.payload), string(again.payload))
 		// Whatever another node has written, the next record can be made of it.
-		next, _ := head{m.state, 1, m.kind == kindPublication}.next(1, 10, 1000)
+		next, _ := h.next(1, 10, 1000)
 		require.Equal(t, m.top+1, next.top)
-		_, err = m.publication()
-		_ = err // the payload is not checked here
 	})
 }
 

@@ -32,7 +32,8 @@ func (c *channelOfRecords) store(k kind, s state, below uint64) {
 	data := message{kind: k, state: s}.append(nil)
 	parsed, err := parseMessage(data)
 	require.NoError(c.t, err)
-	c.head = head{parsed.state, c.seq, k == kindPublication}
+	c.head, err = parsed.head(c.seq)
+	require.NoError(c.t, err)
 	c.records = append(c.records, storedRecord{c.seq, data})
 	if below > 0 {
 		c.records = slices.DeleteFunc(c.records, func(r storedRecord) bool { return r.seq < below })

@@ -19,6 +19,9 @@ var errConflict = errors.New("natsbroker: overtaken")
 // errCrowded says that the server has too many batches under way.
 var errCrowded = errors.New("natsbroker: the server takes no more batches at the moment")
 
+// maxBatches is how many batches a broker has under way: a server takes 50 of one stream, of all brokers together.
+const maxBatches = 16
+
 // Codes of the server that the client library does not name.
 const (
 	codeBatchIncomplete jetstream.ErrorCode = 10176
@@ -49,6 +52,12 @@ func (b *Broker) store(ctx context.Context, e entry) (uint64, error) {
 
 // storeBoth stores two messages in one step, and returns the sequence number of the second one.
 func (b *Broker) storeBoth(ctx context.Context, first, second entry) (uint64, error) {
+	select {
+	case b.batches <- struct{}{}:
+		defer func() { <-b.batches }()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
 	id := rand.Text()
 	m := first.message()
 	m.Header.Set("Nats-Batch-Id", id)
@@ -154,7 +163,7 @@ func (b *Broker) newest(ctx context.Context, channel string) (head, error) {
 	if err != nil {
 		return head{}, err
 	}
-	return head{m.state, seq, m.kind == kindPublication}, nil
+	return m.head(seq)
 }
 
 // Bounds of one request for many messages.

@@ -143,12 +143,8 @@ func (b *Broker) handle(s *subscription, raw *nats.Msg) {
 		b.config.Logger.Warn("natsbroker: a message cannot be read", slog.String("channel", s.channel), slog.Any("err", err))
 		return
 	}
-	if m.kind == kindPublication || m.kind == kindMarker {
-		if seq := sequence(raw); seq > 0 {
-			b.saw(seq)
-			b.lanes.learn(s.token, head{m.state, seq, m.kind == kindPublication})
-		}
-	}
+	b.lanes.hear(s.token, raw, m)
+	b.saw(sequence(raw))
 	call, err := s.call(m)
 	if err != nil {
 		b.config.Logger.Warn("natsbroker: a message cannot be read", slog.String("channel", s.channel), slog.Any("err", err))
@@ -198,14 +194,4 @@ func sequence(m *nats.Msg) uint64 {
 		return 0
 	}
 	return seq
-}
-
-// headOf returns the record that a republished message is.
-func headOf(raw *nats.Msg) (head, bool) {
-	m, err := parseMessage(raw.Data)
-	seq := sequence(raw)
-	if err != nil || seq == 0 || m.kind != kindPublication && m.kind != kindMarker {
-		return head{}, false
-	}
-	return head{m.state, seq, m.kind == kindPublication}, true
 }
