@@ -63,6 +63,21 @@ func (p *peer) connect(user, client string, limit int) bool {
 	return a.Admitted
 }
 
+// incarnation returns that of its node, which may change at any time.
+func (p *peer) incarnation() string {
+	k := p.shards[0].keeper
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.holdings[p.node].inc
+}
+
+// counts reports whether the server counts a connection of this node as it is now.
+func (p *peer) counts(user, client string) bool {
+	s := p.shards[0]
+	member := connectionMember(p.incarnation(), client)
+	return s.client.Do(background, s.client.B().Zscore().Key(p.key(kindUser, user)).Member(member).Build()).Error() == nil
+}
+
 // die ends a process without a word.
 func (p *peer) die() {
 	for _, s := range p.shards {

@@ -1,0 +1,70 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fanfare-go/fanfare"
+)
+
+// captureCall has the broker publish and returns the command that it sent.
+func captureCall(ctx context.Context, s *server) ([]string, error) {
+	r, err := newRig(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	publish := func() error {
+		_, err := r.broker.Publish(ctx, channel, &fanfare.Publication{Data: message(0)}, fanfare.StoreOptions{History: history})
+		return err
+	}
+	if err := publish(); err != nil { // loads the script
+		return nil, err
+	}
+	monitor, err := dial(s.addr)
+	if err != nil {
+		return nil, err
+	}
+	defer monitor.Close()
+	if err := monitor.SetDeadline(time.Now().Add(startTimeout)); err != nil {
+		return nil, err
+	}
+	if _, err := monitor.do("MONITOR"); err != nil {
+		return nil, err
+	}
+	if err := publish(); err != nil {
+		return nil, err
+	}
+	for {
+		line, err := monitor.line()
+		if err != nil {
+			return nil, err
+		}
+		if call := parseMonitor(line); len(call) > 0 && strings.EqualFold(call[0], "EVALSHA") {
+			return call, nil
+		}
+	}
+}
+
+// parseMonitor returns the words of a line of MONITOR: +TIME [DB CLIENT] "WORD" "WORD".
+func parseMonitor(line string) []string {
+	_, rest, ok := strings.Cut(line, "] ")
+	var words []string
+	for ok && rest != "" {
+		quoted, err := strconv.QuotedPrefix(rest)
+		if err != nil {
+			return nil
+		}
+		word, err := strconv.Unquote(quoted)
+		if err != nil {
+			return nil
+		}
+		words = append(words, word)
+		rest = strings.TrimPrefix(rest[len(quoted):], " ")
+	}
+	return words
+}

@@ -1,0 +1,5 @@
+//go:build linux
+
+package main
+
+func scenarios() []scenario { return []scenario{publishing(), latency(), presence()} }
