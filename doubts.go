@@ -124,8 +124,10 @@ func (d *doubts) settle() bool {
 		if !d.sleep(pause/2 + rand.N(pause)) {
 			return false
 		}
-		if pause = verifyPause; failing {
+		if failing {
 			pause = min(2*pause, maxVerifyPause)
+		} else {
+			pause = verifyPause
 		}
 	}
 }

@@ -2,6 +2,7 @@ package fanfare_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 
@@ -19,8 +20,12 @@ type faultBroker struct {
 	onHistory  func(ctx context.Context, read func()) error                     // read does the read; a second time nothing
 	onLink     func(ctx context.Context, link func()) error                     // the same for Link.Subscribe
 	onPublish  func(ctx context.Context) error                                  // runs after it was stored and delivered
-	reads      int                                                              // calls of History
-	linkings   int                                                              // calls of Link.Subscribe and Unsubscribe
+
+	onMembership func() // runs before a join or leave is delivered
+
+	epochs   map[string]string // what an epoch is told to be
+	reads    int               // calls of History
+	linkings int               // calls of Link.Subscribe and Unsubscribe
 }
 
 var _ fanfare.Broker = (*faultBroker)(nil)
@@ -102,6 +107,38 @@ func (b *faultBroker) restart(t testing.TB) {
 	defer b.mu.Unlock()
 	require.NoError(t, b.broker.Close())
 	b.broker = fanfare.NewMemoryBroker(fanfare.MemoryBrokerConfig{})
+	b.reattach(t)
+}
+
+// rewind loses the newest publications of every channel that is watched, as a failover to a replica that was behind does: the
+// epochs stay, and the offsets are used again. The nodes do not notice.
+func (b *faultBroker) rewind(t testing.TB, newest int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	old := b.broker
+	b.broker = fanfare.NewMemoryBroker(fanfare.MemoryBrokerConfig{})
+	if b.epochs == nil {
+		b.epochs = make(map[string]string)
+	}
+	for _, l := range b.links {
+		for channel := range l.channels {
+			had, err := old.History(t.Context(), channel, fanfare.HistoryQuery{Limit: -1})
+			require.NoError(t, err)
+			for _, p := range had.Publications[:len(had.Publications)-newest] {
+				_, err := b.broker.Publish(t.Context(), channel, &fanfare.Publication{Data: p.Data}, fanfare.StoreOptions{History: kept.History})
+				require.NoError(t, err)
+			}
+			has, err := b.broker.History(t.Context(), channel, fanfare.HistoryQuery{})
+			require.NoError(t, err)
+			b.epochs[has.Epoch] = had.Epoch
+		}
+	}
+	require.NoError(t, old.Close())
+	b.reattach(t)
+}
+
+// reattach brings the nodes to the new broker. The lock is held.
+func (b *faultBroker) reattach(t testing.TB) {
 	for _, l := range b.links {
 		var err error
 		l.Link, err = b.broker.Attach(l.node, l.sink)
@@ -109,6 +146,37 @@ func (b *faultBroker) restart(t testing.TB) {
 		for channel := range l.channels {
 			require.NoError(t, l.Link.Subscribe(t.Context(), channel))
 		}
+	}
+}
+
+// told returns what is told of a position.
+func (b *faultBroker) told(p fanfare.Position) fanfare.Position {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if epoch, ok := b.epochs[p.Epoch]; ok {
+		p.Epoch = epoch
+	}
+	return p
+}
+
+// disguised is a publication with the position that is told.
+func (b *faultBroker) disguised(p *fanfare.Publication) *fanfare.Publication {
+	position := b.told(p.Position)
+	if position == p.Position {
+		return p
+	}
+	d := *p
+	d.Position = position
+	return &d
+}
+
+// interrupt tells the nodes of an interruption.
+func (b *faultBroker) interrupt(channels ...string) {
+	b.mu.Lock()
+	links := slices.Clone(b.links)
+	b.mu.Unlock()
+	for _, l := range links {
+		l.sink.Interrupted(channels) // nil if there are none
 	}
 }
 
@@ -136,10 +204,16 @@ func (b *faultBroker) Publish(ctx context.Context, channel string, p *fanfare.Pu
 	if fault != nil && err == nil {
 		err = fault(ctx)
 	}
-	return position, err
+	return b.told(position), err
 }
 
 func (b *faultBroker) PublishMembership(ctx context.Context, channel string, m fanfare.Membership) error {
+	b.mu.Lock()
+	fault := b.onMembership
+	b.mu.Unlock()
+	if fault != nil {
+		fault()
+	}
 	return b.current().PublishMembership(ctx, channel, m)
 }
 
@@ -151,7 +225,15 @@ func (b *faultBroker) History(ctx context.Context, channel string, q fanfare.His
 	var result fanfare.HistoryResult
 	var err error
 	var once sync.Once
-	read := func() { once.Do(func() { result, err = b.current().History(ctx, channel, q) }) }
+	read := func() {
+		once.Do(func() {
+			result, err = b.current().History(ctx, channel, q)
+			result.Position = b.told(result.Position)
+			for i, p := range result.Publications {
+				result.Publications[i] = b.disguised(p)
+			}
+		})
+	}
 	if fault != nil {
 		if err := fault(ctx, read); err != nil {
 			return fanfare.HistoryResult{}, err
@@ -228,6 +310,7 @@ type faultSink struct {
 }
 
 func (s faultSink) Publication(channel string, p *fanfare.Publication) {
+	p = s.broker.disguised(p)
 	s.broker.mu.Lock()
 	fault := s.broker.onDelivery
 	s.broker.mu.Unlock()

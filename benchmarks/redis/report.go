@@ -37,9 +37,17 @@ type sizes struct{ quick bool }
 // of returns n, or a fiftieth of it when it must be quick.
 func (s sizes) of(n int) int {
 	if s.quick {
-		return max(1, n/50)
+		return n / 50
 	}
 	return n
+}
+
+// lasting is the same for a time, of which a tenth is left.
+func (s sizes) lasting(d time.Duration) time.Duration {
+	if s.quick {
+		return d / 10
+	}
+	return d
 }
 
 // row is a line of the report: a figure of a case, compared with that of another one in the same round.

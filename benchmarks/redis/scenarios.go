@@ -2,4 +2,4 @@
 
 package main
 
-func scenarios() []scenario { return []scenario{publishing(), latency()} }
+func scenarios() []scenario { return []scenario{publishing(), latency(), presence()} }

@@ -2,27 +2,12 @@ package redisbroker_test
 
 import (
 	"testing"
-	"time"
-
-	"github.com/stretchr/testify/require"
 
 	"github.com/fanfare-go/fanfare"
 	"github.com/fanfare-go/fanfare/broker/internal/redistest"
 	"github.com/fanfare-go/fanfare/broker/redisbroker"
 	"github.com/fanfare-go/fanfare/brokertest"
 )
-
-// connect returns a broker over the servers, which the caller closes.
-func connect(t testing.TB, servers ...redisbroker.Server) *redisbroker.Broker {
-	t.Helper()
-	b, err := redisbroker.New(t.Context(), redisbroker.Config{Servers: servers, Timeout: 5 * time.Second})
-	require.NoError(t, err)
-	return b
-}
-
-func at(addresses ...string) redisbroker.Server {
-	return redisbroker.Server{Addresses: addresses}
-}
 
 // The contract holds whatever stands behind a broker. What a restart does differs from test to test.
 
@@ -54,16 +39,15 @@ func TestBroker_TwoShards_RestartedWithoutData(t *testing.T) {
 func TestBroker_Sentinel_FailedOver(t *testing.T) {
 	t.Parallel()
 	sentinel := redistest.StartSentinel(t)
-	failedOver := false // there is one replica, so the second time the new master just comes back
+	failedOver := false // there is one replica, so the second time only connections end
 	brokertest.Run(t, brokertest.Options{
 		New: func(t testing.TB) fanfare.Broker {
 			return connect(t, redisbroker.Server{Addresses: sentinel.Addrs(), SentinelMaster: sentinel.MasterName})
 		},
-		Shared:  true,
+		Shared: true,
 		Restart: func(testing.TB) {
 			if failedOver {
-				sentinel.Master().Kill()
-				sentinel.Master().Start()
+				sentinel.Master().CLI("CLIENT", "KILL", "TYPE", "pubsub")
 				return
 			}
 			sentinel.Failover()

@@ -24,7 +24,8 @@ type Config struct {
 	// Durable says that the servers lose nothing that they have acknowledged, neither at a restart nor at a failover: with
 	// "appendfsync always", and replicas that are written synchronously or not at all. Without it every restart, failover or
 	// move of a slot begins a new epoch, and clients are told that they may have missed something: Redis acknowledges before it
-	// has written to disk or to a replica, and nobody could say what was lost.
+	// has written to disk or to a replica, and nobody could say what was lost. The first replica that a master gets looks like
+	// that, too.
 	Durable bool
 
 	// StreamTTL is how long the top of a stream is remembered after it was last used: published to, read, or watched. At least an
@@ -77,24 +78,24 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	var errs []error
 	if len(c.Servers) == 0 {
-		errs = append(errs, errors.New("Servers is empty"))
+		errs = append(errs, errors.New("field Servers is empty"))
 	}
 	for i, s := range c.Servers {
 		if len(s.Addresses) == 0 {
-			errs = append(errs, fmt.Errorf("Servers[%d].Addresses is empty", i))
+			errs = append(errs, fmt.Errorf("field Servers[%d].Addresses is empty", i))
 		}
 	}
 	if strings.Contains(c.Prefix, "{") {
-		errs = append(errs, fmt.Errorf("Prefix %q contains a brace", c.Prefix))
+		errs = append(errs, fmt.Errorf("field Prefix %q contains a brace", c.Prefix))
 	}
 	if c.StreamTTL < time.Hour {
-		errs = append(errs, fmt.Errorf("StreamTTL %v is less than an hour", c.StreamTTL))
+		errs = append(errs, fmt.Errorf("field StreamTTL %v is less than an hour", c.StreamTTL))
 	}
 	if c.Lease < time.Second {
-		errs = append(errs, fmt.Errorf("Lease %v is less than a second", c.Lease))
+		errs = append(errs, fmt.Errorf("field Lease %v is less than a second", c.Lease))
 	}
 	if c.Timeout < 0 {
-		errs = append(errs, fmt.Errorf("Timeout %v is negative", c.Timeout))
+		errs = append(errs, fmt.Errorf("field Timeout %v is negative", c.Timeout))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return c, fmt.Errorf("redisbroker: config: %w", err)

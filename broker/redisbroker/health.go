@@ -157,7 +157,7 @@ func (s *shard) examine(ctx context.Context, client rueidis.Client) error {
 	defer cancel()
 	info, err := client.Do(ctx, client.B().Info().Section("server").Build()).ToString()
 	if err != nil {
-		return err
+		return needsInfo(err)
 	}
 	if err := newEnough(info); err != nil {
 		return err
@@ -165,12 +165,21 @@ func (s *shard) examine(ctx context.Context, client rueidis.Client) error {
 	build := client.B().Eval().Script("return redis.call('INFO', 'replication')").Numkeys(0).Build()
 	replication, err := client.Do(ctx, build).ToString()
 	if err != nil {
-		return fmt.Errorf("scripts must be allowed to call INFO (in an ACL: +info): %w", err)
+		return needsInfo(err)
 	}
 	if !strings.Contains(replication, "master_replid:") {
 		return errors.New("INFO replication does not tell master_replid, by which lost data is noticed")
 	}
 	return nil
+}
+
+// needsInfo says what a server must allow, if it was that which it refused.
+func needsInfo(err error) error {
+	var answer *rueidis.RedisError
+	if errors.As(err, &answer) && !notServing(answer) {
+		return fmt.Errorf("INFO must be allowed, also in scripts (in an ACL: +info): %w", err)
+	}
+	return err
 }
 
 const oldest = 7

@@ -17,7 +17,8 @@ type holding struct {
 	held   bool   // the server knows the lease
 	places map[placeKey]*place
 	// What the server may know wrongly, or not at all; by its place and client.
-	dirty map[debt]struct{}
+	dirty   map[debt]struct{}
+	mending chan struct{} // of one slot: taken by whoever tells what is dirty. Not guarded
 	// Places where nobody is left, which are still in the index.
 	empty map[placeKey]struct{}
 }
@@ -54,7 +55,7 @@ type entry struct {
 func newHolding(node string) *holding {
 	return &holding{
 		node: node, inc: newIncarnation(node), places: make(map[placeKey]*place), dirty: make(map[debt]struct{}),
-		empty: make(map[placeKey]struct{}),
+		mending: make(chan struct{}, 1), empty: make(map[placeKey]struct{}),
 	}
 }
 

@@ -101,7 +101,7 @@ func (k *keeper) holds() bool {
 
 // note logs that leases cannot be renewed, and that they can again, once each. That a server is away is logged already.
 func (k *keeper) note(err error) {
-	if k.leases.ctx.Err() != nil || errors.Is(err, ErrUnavailable) {
+	if errors.Is(err, fanfare.ErrClosed) || errors.Is(err, context.Canceled) || errors.Is(err, ErrUnavailable) {
 		return
 	}
 	k.mu.Lock()

@@ -51,8 +51,14 @@ type repair struct {
 	entries []*entry
 }
 
-// mend tells the server what it may know wrongly of a node.
+// mend tells the server what it may know wrongly of a node, and returns when it knows.
 func (k *keeper) mend(ctx context.Context, h *holding) error {
+	select {
+	case h.mending <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-h.mending }()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(mendWorkers)
 	var repairs []repair

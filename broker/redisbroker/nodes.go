@@ -5,10 +5,14 @@ import (
 	"errors"
 	"maps"
 	"slices"
+
+	"github.com/fanfare-go/fanfare"
 )
 
-// Nodes returns the ids of all nodes that have a lease, in no particular order: of those that are attached, or have members in the
-// presence. One that died is among them until its lease is over. It asks every server, and fails only if none answers.
+var _ fanfare.NodeLister = (*Broker)(nil)
+
+// Nodes implements [fanfare.NodeLister]: it returns the nodes that have a lease, so also one that is detached and still has members in
+// the presence. It asks every server, and fails only if none answers.
 func (b *Broker) Nodes(ctx context.Context) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

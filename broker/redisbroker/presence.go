@@ -19,7 +19,12 @@ type Presence struct {
 	stops  []func()        // end watches
 }
 
-var _ fanfare.Presence = (*Presence)(nil)
+var (
+	_ fanfare.Presence        = (*Presence)(nil)
+	_ fanfare.PresenceScanner = (*Presence)(nil)
+	_ fanfare.PresenceWatcher = (*Presence)(nil)
+	_ fanfare.UserPresence    = (*Presence)(nil)
+)
 
 // Presence returns the presence that is kept where the broker keeps its channels. Closing it leaves the broker open; it ends with the
 // broker.
@@ -51,8 +56,7 @@ func (p *Presence) Add(ctx context.Context, node, channel string, m fanfare.Clie
 	return err
 }
 
-// AddCounted is Add, and returns how many clients the member's user has in the channel then, on all nodes. A node that died counts until
-// its members are taken out.
+// AddCounted implements [fanfare.UserPresence]. Clients of a node that died count until they are taken out.
 func (p *Presence) AddCounted(ctx context.Context, node, channel string, m fanfare.ClientInfo) (clients int, err error) {
 	k, err := p.keeper(ctx, channel)
 	if err != nil {
@@ -91,8 +95,7 @@ func (p *Presence) Remove(ctx context.Context, node, channel, client string) err
 	return err
 }
 
-// RemoveCounted is Remove, and returns how many clients the user has left in the channel, on all nodes; -1 if the client is not there,
-// or is another node's.
+// RemoveCounted implements [fanfare.UserPresence], as AddCounted does.
 func (p *Presence) RemoveCounted(ctx context.Context, node, channel, client string) (clients int, err error) {
 	k, err := p.keeper(ctx, channel)
 	if err != nil {
@@ -146,10 +149,8 @@ func (p *Presence) RemoveNode(ctx context.Context, node string) error {
 	return err
 }
 
-// WatchDead makes the living node one of those that are told of members of nodes that died. When these are taken out, gone is called
-// with them: of each member exactly one watcher is told, by one call; of those that were in the hands of a node that died while
-// sweeping, perhaps none. Calls for one watcher do not overlap; a slow one delays the sweeping. None runs after stop returned, which
-// may be called twice, but not by gone.
+// WatchDead implements [fanfare.PresenceWatcher]. A call has at most 500 members, and a slow one delays the sweeping. If a watcher's
+// process dies while it sweeps, nobody is told of the members that it has just taken out.
 func (p *Presence) WatchDead(_ string, gone func(channel string, members []fanfare.ClientInfo)) (stop func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

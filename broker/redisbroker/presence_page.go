@@ -16,9 +16,8 @@ const memberPage = 1000
 
 var errCursor = errors.New("redisbroker: malformed cursor")
 
-// ScanMembers reads a page of a channel's members. The empty cursor begins, an empty next one ends. A page has at most limit members,
-// and never more than 1000, and may have fewer; a member that is there all the time comes at least once. Redis is blocked for one
-// page at a time, and so is free for others between two.
+// ScanMembers implements [fanfare.PresenceScanner]. A page has at most limit members, and never more than 1000. Redis reads one page
+// at a time, in the order of nodes and clients, and serves others between two.
 func (p *Presence) ScanMembers(ctx context.Context, channel, cursor string, limit int) (members []fanfare.ClientInfo, next string, err error) {
 	k, err := p.keeper(ctx, channel)
 	if err != nil {
