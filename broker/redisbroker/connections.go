@@ -86,15 +86,15 @@ func parseConnection(member string) (inc, client string) {
 	return rest[:n], rest[n:]
 }
 
-// addConnection counts a connection in, once it is known which of those that are counted belong to living nodes.
+// addConnection counts a connection in. If there is no room, the script asks which of those that are counted belong to living nodes.
 func (k *keeper) addConnection(ctx context.Context, inc string, c fanfare.UserConnection, limit int, replace bool) (fanfare.Admission, error) {
-	v, err := k.fresh(ctx)
-	if err != nil {
-		return fanfare.Admission{}, err
-	}
-	var others []string
+	var asked, alive, dead []string
 	for {
-		answer, err := k.tryConnection(ctx, v, others, inc, c, limit, replace)
+		args := []string{connectionMember(inc, c.Client), strconv.Itoa(limit), "0", strconv.Itoa(len(alive))}
+		if replace {
+			args[2] = "1"
+		}
+		answer, err := k.tryConnection(ctx, c.User, append(append(args, alive...), dead...))
 		if err != nil {
 			return fanfare.Admission{}, err
 		}
@@ -109,32 +109,19 @@ func (k *keeper) addConnection(ctx context.Context, inc string, c fanfare.UserCo
 			}
 			return a, nil
 		case connectionUndecided:
-			others = append(others, answer[1:]...)
-			if v, err = k.judge(ctx, others); err != nil {
+			asked = append(asked, answer[1:]...)
+			v, err := k.judge(ctx, asked)
+			if err != nil {
 				return fanfare.Admission{}, err
 			}
+			alive, dead = v.split(asked)
 		}
 	}
 }
 
-// tryConnection tells the script which incarnations live, and which of the others are dead.
-func (k *keeper) tryConnection(ctx context.Context, v *view, others []string, inc string, c fanfare.UserConnection, limit int, replace bool) ([]string, error) {
-	args := []string{connectionMember(inc, c.Client), strconv.Itoa(limit), "0", ""}
-	if replace {
-		args[2] = "1"
-	}
-	for inc := range v.ends {
-		if v.alive(inc) {
-			args = append(args, inc)
-		}
-	}
-	args[3] = strconv.Itoa(len(args) - 4)
-	for _, inc := range others {
-		if !v.alive(inc) {
-			args = append(args, inc)
-		}
-	}
-	result, err := k.shard.run(ctx, connectionsAdd, k.connectionKeys(c.User), args)
+// tryConnection runs the script once.
+func (k *keeper) tryConnection(ctx context.Context, user string, args []string) ([]string, error) {
+	result, err := k.shard.run(ctx, connectionsAdd, k.connectionKeys(user), args)
 	if err != nil {
 		return nil, err
 	}

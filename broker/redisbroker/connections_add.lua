@@ -1,17 +1,21 @@
 -- Counts a connection in.
--- ARGV: member; limit; 1 to replace the first; how many living incarnations; these; those that are known to be dead
+-- ARGV: member; limit; 1 to replace the first; how many incarnations live, of those that the caller was asked about; these; the others
 -- Returns 1 if it is counted, and the member whose place it took; 0 if not; or 2 and incarnations of which the caller must find
 --       out whether they live.
 local member, limit, replace, count = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1', tonumber(ARGV[4])
 if redis.call('ZSCORE', key, member) then return {1} end
 if redis.call('ZCARD', key) >= limit then
-  local lives = {} -- nil: nobody knows
+  local lives = {} -- nil: the caller has not said
   for i = 5, #ARGV do lives[ARGV[i]] = i < 5 + count end
   local unknown = {2}
   for _, other in ipairs(redis.call('ZRANGE', key, 0, -1)) do
     local inc = parts(other)
-    if lives[inc] == nil then table.insert(unknown, inc) end
-    if lives[inc] == false then redis.call('ZREM', key, other) end
+    if lives[inc] == nil then
+      table.insert(unknown, inc)
+      lives[inc] = true
+    elseif not lives[inc] then
+      redis.call('ZREM', key, other)
+    end
   end
   if #unknown > 1 then return unknown end
 end

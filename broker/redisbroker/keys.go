@@ -12,7 +12,7 @@ const (
 	kindLive    = "c" // pub/sub channel: publications and memberships
 	kindControl = "n" // pub/sub channel: control messages to one node, or to all
 
-	kindLease   = "l" // sorted sets: when the lease of each node ends, and who is dead; sets: the channels and users that a node has
+	kindLease   = "l" // sorted sets: when the lease of each node ends, and who is dead; the channels and users that a node has
 	kindMembers = "p" // hashes and sorted sets: presence
 	kindUser    = "u" // sorted set: the connections of a user
 )

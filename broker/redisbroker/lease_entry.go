@@ -133,7 +133,7 @@ func (k *keeper) enter(ctx context.Context, node string, why purpose, key placeK
 			p.busy++
 			delete(h.empty, key)
 			k.mu.Unlock()
-			_, err := k.shard.run(ctx, leaseIndex, []string{k.index(inc)}, []string{"SADD", key.indexed()})
+			_, err := k.shard.run(ctx, leaseIndex, []string{k.index(inc)}, []string{"ZADD", "0", key.indexed()})
 			k.mu.Lock()
 			if p.indexing = nil; err == nil {
 				p.indexed = inc
@@ -148,7 +148,7 @@ func (k *keeper) enter(ctx context.Context, node string, why purpose, key placeK
 	}
 }
 
-// index is a set of the places of an incarnation.
+// index is a sorted set of the places of an incarnation.
 func (k *keeper) index(inc string) string { return k.leases.broker.key(kindLease, inc) }
 
 // tidy takes places where nobody is left out of the index.
@@ -157,7 +157,7 @@ func (k *keeper) tidy(ctx context.Context, h *holding) error {
 	for {
 		k.mu.Lock()
 		inc, written := h.inc, make(chan struct{})
-		args := []string{"SREM"}
+		args := []string{"ZREM"}
 		var places []*place
 		for key := range h.empty {
 			delete(h.empty, key)

@@ -1,4 +1,4 @@
--- Changes the index of an incarnation: the set of its places.
+-- Changes the index of an incarnation: the sorted set of its places.
 -- KEYS: index
 -- ARGV: command, places
 return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))

@@ -99,6 +99,36 @@ func TestLease_LostConnectionsKeepTheirPlace(t *testing.T) {
 	require.Equal(t, fanfare.Admission{Admitted: true, Replaced: a.connection("ann", "first")}, admission)
 }
 
+func TestLease_LateConnectionIsCountedAgain(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a, b := newPeer(t, "a", server.Addr()), newPeer(t, "b", server.Addr())
+	require.True(t, a.connect("ann", "1", 1))
+	inc, k := a.incarnation(), a.shards[0].keeper
+	k.renewing <- struct{}{} // nobody renews
+	server.CLI("ZADD", a.key(kindLease, ""), "1", inc)
+	eventually(t, testLease, "its place is free", func() bool { return b.connect("ann", "2", 1) })
+	require.False(t, a.counts("ann", "1"))
+	<-k.renewing
+	eventually(t, 2*testLease, "it is counted again", func() bool { return a.counts("ann", "1") })
+	require.Equal(t, inc, a.incarnation(), "nobody had swept")
+}
+
+func TestLease_FailedOver(t *testing.T) {
+	t.Parallel()
+	sentinel := redistest.StartSentinel(t)
+	b, err := New(t.Context(), Config{Servers: []Server{{Addresses: sentinel.Addrs(), SentinelMaster: sentinel.MasterName}}, Lease: testLease})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	p := &peer{Broker: b, Presence: b.Presence(), t: t, node: "a"}
+	_, err = b.Attach("a", deafSink{})
+	require.NoError(t, err)
+	p.add("x", 300)
+	sentinel.Failover()
+	eventually(t, 10*testLease, "all are there", func() bool { return p.stats("x").Clients == 300 })
+	require.Len(t, p.clients("x"), 300)
+}
+
 func TestLease_RestartedEmpty(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

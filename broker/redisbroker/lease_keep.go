@@ -232,6 +232,12 @@ func (k *keeper) renewed(r renewal, begun []string) {
 			h.soil()
 		}
 	}
+	for _, inc := range r.late {
+		if h := k.holdings[nodeOf(inc)]; h != nil && h.inc == inc {
+			h.soil() // whoever needed the place of a connection has taken it
+			notify(k.mending)
+		}
+	}
 	for _, inc := range r.taken {
 		if h := k.holdings[nodeOf(inc)]; h != nil {
 			h.clear(kindMembers)
@@ -266,11 +272,13 @@ func (k *keeper) judge(ctx context.Context, incs []string) (*view, error) {
 	return v, nil
 }
 
+// knows reports whether a view is enough to judge. That a lease was not renewed may be news of the moment.
 func (k *keeper) knows(v *view, incs []string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	recent := time.Since(v.seen) < k.lease/10
 	for _, inc := range incs {
-		if _, ok := v.ends[inc]; !ok && !k.dead[inc] {
+		if _, ok := v.ends[inc]; !k.dead[inc] && !(ok && (recent || v.alive(inc))) {
 			return false
 		}
 	}

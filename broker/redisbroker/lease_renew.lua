@@ -4,17 +4,19 @@
 -- ARGV: lease and claim in ms; the time of the caller's last renewal, and since when it has had no interruption; how long ago the
 --       lease that it claims must have ended, or -1 to claim none; how many new leases; these; those to renew
 -- Returns the time, since when without interruption, leases with their ends, the dying, the lost, the lost ones that were taken
---       away, and the claimed one.
+--       away, the claimed one, and those that were renewed after their end, before anybody claimed them.
 local leases, dying, removed = KEYS[1], KEYS[2], KEYS[3]
 local lease, claim, last, steady, delay = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local new = tonumber(ARGV[6])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local lost, taken = {}, {}
+local lost, taken, late = {}, {}, {}
 for i = 7, #ARGV do
   local inc = ARGV[i]
-  if i < 7 + new or redis.call('ZSCORE', leases, inc) then
+  local before = redis.call('ZSCORE', leases, inc)
+  if i < 7 + new or before then
+    if before and tonumber(before) <= now then table.insert(late, inc) end
     redis.call('ZADD', leases, now + lease, inc)
   else
     table.insert(lost, inc)
@@ -35,4 +37,4 @@ if delay >= 0 and now - steady >= lease then
     redis.call('ZADD', dying, now + claim, claimed[1])
   end
 end
-return {now, steady, redis.call('ZRANGE', leases, 0, -1, 'WITHSCORES'), redis.call('ZRANGE', dying, 0, -1), lost, taken, claimed}
+return {now, steady, redis.call('ZRANGE', leases, 0, -1, 'WITHSCORES'), redis.call('ZRANGE', dying, 0, -1), lost, taken, claimed, late}

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// sweepPlaces is how many places of a dead incarnation are read at once.
-	sweepPlaces = "100"
+	// sweepPlaces is the index of the last of the places of a dead incarnation that are read at once.
+	sweepPlaces = "99"
 	// sweepMembers is how many members one script takes out.
 	sweepMembers = 500
 )
@@ -42,7 +42,7 @@ type sweep struct {
 func (s *sweep) run(ctx context.Context) error {
 	index := []string{s.index(s.inc)}
 	for {
-		result, err := s.shard.run(ctx, leaseIndex, index, []string{"SRANDMEMBER", sweepPlaces})
+		result, err := s.shard.run(ctx, leaseIndex, index, []string{"ZRANGE", "0", sweepPlaces})
 		if err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func (s *sweep) run(ctx context.Context) error {
 				return err
 			}
 		}
-		if _, err := s.shard.run(ctx, leaseIndex, index, append([]string{"SREM"}, places...)); err != nil {
+		if _, err := s.shard.run(ctx, leaseIndex, index, append([]string{"ZREM"}, places...)); err != nil {
 			return err
 		}
 	}

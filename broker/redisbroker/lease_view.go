@@ -24,6 +24,7 @@ type renewal struct {
 	lost    []string // own incarnations that have no lease any more
 	taken   []string // those of them whose members were taken out on purpose
 	claimed []string // a dead one that this broker is to sweep
+	late    []string // own ones that others may have taken for dead for a moment
 }
 
 func parseRenewal(result rueidis.RedisResult) (renewal, error) {
@@ -32,7 +33,7 @@ func parseRenewal(result rueidis.RedisResult) (renewal, error) {
 	if err != nil {
 		return r, err
 	}
-	var lists [5][]string
+	var lists [6][]string
 	for i := range lists {
 		if lists[i], err = answer[i+2].AsStrSlice(); err != nil {
 			return r, err
@@ -50,7 +51,7 @@ func parseRenewal(result rueidis.RedisResult) (renewal, error) {
 	for _, inc := range lists[1] {
 		r.view.dying[inc] = true
 	}
-	r.lost, r.taken, r.claimed = lists[2], lists[3], lists[4]
+	r.lost, r.taken, r.claimed, r.late = lists[2], lists[3], lists[4], lists[5]
 	return r, nil
 }
 
@@ -62,6 +63,18 @@ func (v *view) alive(inc string) bool {
 	end, ok := v.ends[inc]
 	now := v.clock()
 	return ok && (end > now || now < v.lenient)
+}
+
+// split tells the living incarnations from the dead.
+func (v *view) split(incs []string) (alive, dead []string) {
+	for _, inc := range incs {
+		if v.alive(inc) {
+			alive = append(alive, inc)
+		} else {
+			dead = append(dead, inc)
+		}
+	}
+	return alive, dead
 }
 
 // nextEnd is the time until the first lease ends that has not ended yet, if no node renews its own; at most limit.

@@ -103,7 +103,7 @@ func (k *keeper) judgeChannel(ctx context.Context, channel string, incs []string
 			continue
 		}
 		place := placeKey{kindMembers, channel}.indexed()
-		if _, err := k.shard.run(ctx, leaseIndex, []string{k.index(inc)}, []string{"SADD", place}); err != nil {
+		if _, err := k.shard.run(ctx, leaseIndex, []string{k.index(inc)}, []string{"ZADD", "0", place}); err != nil {
 			return nil, err
 		}
 		if _, err := k.shard.run(ctx, leaseEnd, k.keys, []string{milliseconds(k.lease), "0", inc}); err != nil {
@@ -118,6 +118,9 @@ func (k *keeper) orphan(channel, inc string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	d := debt{placeKey{kindMembers, channel}, inc}
+	if len(k.orphans) > 10_000 {
+		clear(k.orphans)
+	}
 	first := !k.orphans[d]
 	k.orphans[d] = true
 	return first
