@@ -113,7 +113,9 @@ type ChannelOptions struct {
 	// ForceJoinLeave tells all subscribers, asked or not. Implies JoinLeave.
 	ForceJoinLeave bool
 	// JoinLeavePerUser tells of a user's first client that comes and of the last one that goes, instead of every client.
-	// Anonymous clients are told of one by one. Users are counted on each node for itself.
+	// Anonymous clients are told of one by one. Users are counted on all nodes, if Presence is set and [Config.Presence] is a
+	// [UserPresence]; else on each node for itself. What several nodes tell in the same moment may arrive in any order. An
+	// [Override.JoinLeave] should be the same for all clients of a user.
 	JoinLeavePerUser bool
 	// PresenceGrace is how long a user whose last connection ended is still held to be present, so that a page reload is
 	// no leave. If the user is back in time, presence goes over to the new client. Default 0: no grace. It needs Presence. Users are

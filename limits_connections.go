@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -17,12 +18,22 @@ type connectionCount struct {
 	wake chan struct{} // of the debtor; one slot
 
 	mu      sync.Mutex // guards below
-	owed    []UserConnection
+	owed    []debt
 	failing bool // the broker does not count, and that was logged
 }
 
+// debt is what the broker is to be told of a connection.
+type debt struct {
+	UserConnection
+	comes bool // that it is there, and not that it has ended
+}
+
+// uncountedLimit is the limit for connections that are there already: they are counted however many there are. It is a number that
+// every broker can carry.
+const uncountedLimit = math.MaxInt32
+
 const (
-	// maxOwed bounds the connections whose end the broker is still to be told.
+	// maxOwed bounds what the broker is still to be told.
 	maxOwed = 100_000
 	// owedPause is the time between two attempts to tell it.
 	owedPause = time.Second
@@ -54,9 +65,8 @@ func (c *Client) countIn() error {
 	if counted || err != nil {
 		return err
 	}
-	if err = c.countHere(); err != nil {
-		k.owe(c.counted()) // the broker may have counted it nevertheless
-	}
+	err = c.countHere()
+	k.owe(debt{c.counted(), err == nil}) // the broker may have counted it, or not
 	return err
 }
 
@@ -114,7 +124,7 @@ func (c *Client) countAtBroker(k *connectionCount) (bool, error) {
 	a, err := k.counter.AddConnection(ctx, me, n.config.MaxUserConnections, n.config.ReplaceOldest)
 	switch {
 	case err != nil && c.ctx.Err() != nil:
-		k.owe(me) // it may be counted nevertheless
+		k.owe(debt{UserConnection: me}) // it may be counted nevertheless
 		return false, errGone
 	case err != nil:
 		k.note(n.log, err)
@@ -167,7 +177,7 @@ func (k *connectionCount) remove(n *Node, c UserConnection) {
 	defer cancel()
 	if err := k.counter.RemoveConnection(ctx, c); err != nil && !errors.Is(err, ErrClosed) { // which forgets all that the node held
 		k.note(n.log, err)
-		k.owe(c)
+		k.owe(debt{UserConnection: c})
 	}
 }
 
@@ -186,12 +196,12 @@ func (k *connectionCount) note(log *slog.Logger, err error) {
 }
 
 // owe remembers what the broker is to be told.
-func (k *connectionCount) owe(c UserConnection) {
+func (k *connectionCount) owe(d debt) {
 	k.mu.Lock()
 	if len(k.owed) == maxOwed {
 		k.owed = slices.Delete(k.owed, 0, maxOwed/10)
 	}
-	k.owed = append(k.owed, c)
+	k.owed = append(k.owed, d)
 	k.mu.Unlock()
 	select {
 	case k.wake <- struct{}{}:
@@ -227,11 +237,9 @@ func (k *connectionCount) paid(n *Node) bool {
 			k.mu.Unlock()
 			return true
 		}
-		c := k.owed[0]
+		d := k.owed[0]
 		k.mu.Unlock()
-		ctx, cancel := context.WithTimeout(n.ctx, n.config.HookTimeout)
-		err := k.counter.RemoveConnection(ctx, c)
-		cancel()
+		err := k.pay(n, d)
 		switch {
 		case err == nil:
 			k.note(n.log, nil)
@@ -239,11 +247,38 @@ func (k *connectionCount) paid(n *Node) bool {
 			return false
 		}
 		k.mu.Lock()
-		if len(k.owed) > 0 && k.owed[0] == c {
+		if len(k.owed) > 0 && k.owed[0] == d {
 			k.owed = k.owed[1:]
 		}
 		k.mu.Unlock()
 	}
+}
+
+// pay tells the broker one thing. A connection that came while the broker was away, and has ended since, is no longer there.
+func (k *connectionCount) pay(n *Node, d debt) error {
+	ctx, cancel := context.WithTimeout(n.ctx, n.config.HookTimeout)
+	defer cancel()
+	if d.comes && n.counts(d.UserConnection) {
+		if _, err := k.counter.AddConnection(ctx, d.UserConnection, uncountedLimit, false); err != nil {
+			return err
+		}
+		if n.counts(d.UserConnection) { // else its end may have been told before
+			return nil
+		}
+	}
+	return k.counter.RemoveConnection(ctx, d.UserConnection)
+}
+
+// counts reports whether the node counts a connection.
+func (n *Node) counts(c UserConnection) bool {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	for other := range n.clients.user(c.User) {
+		if other.id == c.Client {
+			return other.listing.counted
+		}
+	}
+	return false
 }
 
 // opReplaced closes one connection, whose place at the broker another has taken.

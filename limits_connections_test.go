@@ -175,9 +175,13 @@ func (nobody) Interrupted([]string)                     {}
 type uncounting struct {
 	*fanfare.MemoryBroker
 	well atomic.Bool
+	deaf bool // while it is not well it does not count
 }
 
 func (b *uncounting) AddConnection(ctx context.Context, c fanfare.UserConnection, limit int, replace bool) (fanfare.Admission, error) {
+	if b.deaf && !b.well.Load() {
+		return fanfare.Admission{}, errors.New("no connection")
+	}
 	a, err := b.MemoryBroker.AddConnection(ctx, c, limit, replace)
 	if !b.well.Load() {
 		return fanfare.Admission{}, errors.Join(err, errors.New("no answer"))
@@ -212,6 +216,27 @@ func TestMaxUserConnections_BrokerFails(t *testing.T) {
 		requireRefused(t, nodes[0], "ann")
 		require.Equal(t, 1, lines(log, "does not count connections"), "once")
 		require.Equal(t, 1, lines(log, "counts connections again"))
+	})
+	inBubble(t, "those that came meanwhile are counted later, if they are still there", func(t *testing.T) {
+		broker := &uncounting{MemoryBroker: newCounting(t), deaf: true}
+		nodes := limitedCluster(t, broker, &logged{}, 2, 2, false)
+		var clients []*fanfaretest.Client
+		for _, node := range nodes {
+			clients = append(clients, fanfaretest.Connect(t, node, "ann"), fanfaretest.Connect(t, node, "ann"))
+			requireRefused(t, node, "ann")
+		}
+		clients[0].Close()
+		synctest.Wait()
+		require.Zero(t, broker.Connections())
+		broker.well.Store(true)
+		time.Sleep(2 * time.Second)
+		require.Equal(t, 3, broker.Connections())
+		requireRefused(t, nodes[0], "ann")
+		for _, c := range clients {
+			c.Close()
+		}
+		synctest.Wait()
+		require.Zero(t, broker.Connections())
 	})
 	inBubble(t, "it hangs, and the client leaves meanwhile", func(t *testing.T) {
 		broker := &slowCounting{MemoryBroker: newCounting(t), gate: make(chan struct{})}

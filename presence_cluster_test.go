@@ -280,4 +280,31 @@ func TestJoinLeavePerUser_OnAllNodes(t *testing.T) {
 		ann.Close()
 		require.Equal(t, []string{"kept leave ann"}, c.seen())
 	})
+	inBubble(t, "the last one's subscribe fails, and all others went meanwhile", func(t *testing.T) {
+		broker := newFaultBroker(t)
+		c := startGraceCluster(t, 2, true, broker.config)
+		for _, node := range c.nodes {
+			node.Channel("kept", fanfare.ChannelOptions{Public: true, Presence: true, ForceJoinLeave: true, JoinLeavePerUser: true,
+				History: fanfare.History{Size: 10, TTL: time.Hour}})
+		}
+		requireSubscribe(t, c.watcher, "kept")
+		ann := fanfaretest.Connect(t, c.nodes[1], "ann")
+		requireSubscribe(t, ann, "kept")
+		c.seen()
+		gate := make(chan struct{})
+		broker.set(func() {
+			broker.onHistory = func(context.Context, func()) error {
+				<-gate
+				return errors.New("broker is down")
+			}
+		})
+		failed := make(chan error, 1)
+		go func() { _, err := fanfaretest.Connect(t, c.nodes[0], "ann").Subscribe("kept"); failed <- err }()
+		synctest.Wait()
+		ann.Close()
+		require.Empty(t, c.seen())
+		close(gate)
+		require.Error(t, <-failed)
+		require.Equal(t, []string{"kept leave ann"}, c.seen())
+	})
 }

@@ -29,7 +29,7 @@ type attendance struct {
 	users int // that hold it or wait to; attendances.mu guards it
 
 	lock chan struct{} // of one slot: held across calls of presence and broker, each of which is bounded; guards below
-	told bool          // where joins and leaves are per user: others know that the user is there
+	told bool          // where joins and leaves are per user: others know that the user is there, or another node tells them
 
 	// These are changed by who holds the above, and attendances.mu.
 	clients int        // whose coming was told, or would have been
@@ -109,6 +109,13 @@ func (a *attendances) change(u *attendance, by int, away *departure) (back *depa
 	return back, u.here()
 }
 
+// here is how many clients of the user this node has in the presence.
+func (a *attendances) here(u *attendance) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return u.here()
+}
+
 // here is how many clients of the user this node has in the presence. attendances.mu is held.
 func (u *attendance) here() int {
 	n := u.clients + u.entering
@@ -146,7 +153,26 @@ func (n *Node) addPresence(ctx context.Context, s *subscription, info ClientInfo
 	if !n.sharesUsers(s, info.User) {
 		return n.presence.Add(ctx, n.id, s.channel, info)
 	}
-	n.attendances.enter(presenceKey{s.channel, info.User}, 1)
+	k := presenceKey{s.channel, info.User}
+	if !s.declared.options.JoinLeavePerUser {
+		n.attendances.enter(k, 1)
+		return n.addCounted(ctx, s, info)
+	}
+	u := n.attendances.hold(k) // so that what is here is known exactly
+	defer n.attendances.release(u)
+	n.attendances.enter(k, 1)
+	err := n.addCounted(ctx, s, info)
+	switch {
+	case err != nil:
+	case s.clients == 1:
+		u.told = false
+	case int(s.clients) > n.attendances.here(u):
+		u.told = true // or will be: the first of those elsewhere sees to that, whatever becomes of it
+	}
+	return err
+}
+
+func (n *Node) addCounted(ctx context.Context, s *subscription, info ClientInfo) error {
 	clients, err := n.users.AddCounted(ctx, n.id, s.channel, info)
 	if err == nil {
 		s.clients = uint8(min(max(clients, 1), math.MaxUint8))
@@ -182,20 +208,16 @@ func (n *Node) arrived(s *subscription) {
 			n.publishMembership(s.channel, Membership{Info: back.info})
 		}
 	}
-	elsewhere := 0
-	if shared {
-		elsewhere = int(s.clients) - here - away
-	}
-	join := s.announces && (!o.JoinLeavePerUser || !u.told && (elsewhere <= 0 || s.clients == 1))
-	u.told = u.told || join || elsewhere > 0 // where the others are, that was told
+	join := s.announces && (!o.JoinLeavePerUser || !u.told)
+	u.told = u.told || join
 	tell := func() {
 		if join {
 			n.publishMembership(s.channel, Membership{Joined: true, Info: info})
 		}
 		n.attendances.release(u)
 	}
-	wait := join && !o.JoinLeavePerUser
-	if o.PresenceGrace > 0 && elsewhere > 0 && n.recalls.from(n, k, elsewhere, wait, tell) {
+	elsewhere := int(s.clients) - here - away
+	if shared && o.PresenceGrace > 0 && elsewhere > 0 && n.recalls.from(n, k, elsewhere, join && !o.JoinLeavePerUser, tell) {
 		return
 	}
 	tell()
@@ -244,8 +266,8 @@ func (n *Node) left(s *subscription, code uint32) {
 	n.tellLeave(u, Membership{Info: info}, announced, o.JoinLeavePerUser, remain)
 }
 
-// leftEarly takes out a client whose coming nobody was told of. Where its user was counted first with it, others that came
-// meanwhile were not told of either.
+// leftEarly takes out a client whose coming nobody was told of. Where joins and leaves are per user it counted all the same: those
+// that came meanwhile may have left the join to it, and those that went the leave.
 func (n *Node) leftEarly(s *subscription, info ClientInfo) {
 	if s.clients == 0 {
 		return
@@ -259,9 +281,13 @@ func (n *Node) leftEarly(s *subscription, info ClientInfo) {
 	defer n.attendances.release(u)
 	n.attendances.enter(k, -1)
 	remain := n.removePresence(s.channel, info.Client, true)
-	if s.declared.options.JoinLeavePerUser && s.announces && !u.told && s.clients == 1 && remain > 0 {
-		u.told = true
+	switch {
+	case !s.declared.options.JoinLeavePerUser || !s.announces:
+	case remain > 0 && !u.told && n.attendances.here(u) == 0:
 		n.publishMembership(s.channel, Membership{Joined: true, Info: info})
+	case remain == 0 && u.told:
+		u.told = false
+		n.publishMembership(s.channel, Membership{Info: info})
 	}
 }
 
@@ -274,8 +300,8 @@ func (n *Node) tellLeave(u *attendance, m Membership, announced, perUser bool, r
 	if announced && (!perUser || remain == 0) {
 		n.publishMembership(u.key.channel, m)
 	}
-	if u.clients == 0 {
-		u.told = false // here, nobody knows any more
+	if remain == 0 || n.attendances.here(u) == 0 {
+		u.told = false
 	}
 }
 
