@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,10 +45,16 @@ func captureCall(ctx context.Context, s *server) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if call := parseMonitor(line); len(call) > 0 && strings.EqualFold(call[0], "EVALSHA") {
+		// Leases are kept by scripts, too.
+		if call := parseMonitor(line); len(call) > 0 && strings.EqualFold(call[0], "EVALSHA") && messageIn(call) >= 0 {
 			return call, nil
 		}
 	}
+}
+
+// messageIn returns which argument of a call holds the message.
+func messageIn(call []string) int {
+	return slices.IndexFunc(call, func(arg string) bool { return strings.Contains(arg, numbered) })
 }
 
 // parseMonitor returns the words of a line of MONITOR: +TIME [DB CLIENT] "WORD" "WORD".

@@ -163,7 +163,7 @@ func openBare(ctx context.Context, s *server, arrive func(n int)) (*link, error)
 		_ = publisher.Close()
 		return nil, err
 	}
-	at := slices.IndexFunc(call, func(arg string) bool { return strings.Contains(arg, numbered) })
+	at := messageIn(call)
 	before, after, _ := strings.Cut(call[at], string(message(0)))
 	if _, err := subscriber.do("SUBSCRIBE", call[at+1]); err != nil {
 		return nil, err
