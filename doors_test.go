@@ -15,14 +15,6 @@ import (
 	"github.com/fanfare-go/fanfare"
 )
 
-// publishNumbers publishes first … last as JSON numbers.
-func publishCount(t *testing.T, node *fanfare.Node, channel string, first, last int) {
-	t.Helper()
-	for i := first; i <= last; i++ {
-		requirePublish(t, node, channel, strconv.Itoa(i))
-	}
-}
-
 func requireHeard(t *testing.T, v visit, first, last int) {
 	t.Helper()
 	for i := first; i <= last; i++ {
@@ -32,22 +24,48 @@ func requireHeard(t *testing.T, v visit, first, last int) {
 	}
 }
 
-// Every door has the same conversation.
+// house is where the doors lead: a node, or several of one broker, behind a URL.
+type house struct {
+	url   string
+	nodes []*fanfare.Node
+}
+
+// node is any of them.
+func (h *house) node() *fanfare.Node { return h.nodes[rand.IntN(len(h.nodes))] }
+
+// publishCount publishes first … last as JSON numbers.
+func (h *house) publishCount(t *testing.T, channel string, first, last int) {
+	t.Helper()
+	for i := first; i <= last; i++ {
+		requirePublish(t, h.node(), channel, strconv.Itoa(i))
+	}
+}
+
+func oneNode(t *testing.T) *house {
+	t.Helper()
+	a := plain(t, func(c *fanfare.Config) { c.MaxRecovered = 5000 }) // the publisher is fast
+	return &house{a.url, []*fanfare.Node{a.Node}}
+}
+
 func TestDoors_Conversation(t *testing.T) {
 	t.Parallel()
-	a := plain(t, func(c *fanfare.Config) { c.MaxRecovered = 5000 }) // the publisher is fast
+	converse(t, oneNode(t))
+}
+
+// converse has the same conversation by every door.
+func converse(t *testing.T, h *house) {
 	for name, open := range doorsByName {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			channel := "talk:" + strconv.Itoa(int(rand.Uint32()))
-			v, err := open(ctx, a.url, "ann", channel, fanfare.Position{})
+			v, err := open(ctx, h.url, "ann", channel, fanfare.Position{})
 			require.NoError(t, err)
-			go publishCount(t, a.Node, channel, 1, 1000)
+			go h.publishCount(t, channel, 1, 1000)
 			requireHeard(t, v, 1, 500)
 			present := func() fanfare.PresenceStats {
-				stats, err := a.PresenceStats(ctx, channel)
+				stats, err := h.node().PresenceStats(ctx, channel)
 				require.NoError(t, err)
 				return stats
 			}
@@ -58,10 +76,10 @@ func TestDoors_Conversation(t *testing.T) {
 			v.cut()
 			eventually(t, func() bool { return present() == fanfare.PresenceStats{} }, "still present: %+v", func() any { return present() })
 
-			publishCount(t, a.Node, channel, 1001, 1050)
-			back, err := open(ctx, a.url, "ann", channel, v.position())
+			h.publishCount(t, channel, 1001, 1050)
+			back, err := open(ctx, h.url, "ann", channel, v.position())
 			require.NoError(t, err)
-			publishCount(t, a.Node, channel, 1051, 1100)
+			h.publishCount(t, channel, 1051, 1100)
 			requireHeard(t, back, 1001, 1100)
 			require.EqualValues(t, 1100, back.position().Offset)
 			back.cut()
@@ -70,11 +88,14 @@ func TestDoors_Conversation(t *testing.T) {
 	}
 }
 
-// Who moves from door to door at the same position misses nothing, and gets nothing twice.
 func TestDoors_Moving(t *testing.T) {
 	t.Parallel()
+	move(t, oneNode(t))
+}
+
+// move goes from door to door at the same position: who does so misses nothing, and gets nothing twice.
+func move(t *testing.T, h *house) {
 	names := slices.Sorted(maps.Keys(doorsByName))
-	a := plain(t, func(c *fanfare.Config) { c.MaxRecovered = 5000 }) // the publisher is fast
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
@@ -87,7 +108,7 @@ func TestDoors_Moving(t *testing.T) {
 			go func() { // waited for below
 				defer close(published)
 				for i := 1; i <= 3000 && ctx.Err() == nil; i++ {
-					requirePublish(t, a.Node, channel, strconv.Itoa(i))
+					requirePublish(t, h.node(), channel, strconv.Itoa(i))
 					if i%20 == 0 {
 						time.Sleep(time.Millisecond)
 					}
@@ -97,7 +118,7 @@ func TestDoors_Moving(t *testing.T) {
 			for got < 3000 {
 				name := names[rnd.IntN(len(names))]
 				way = append(way, name)
-				v, err := doorsByName[name](ctx, a.url, "ann", channel, at)
+				v, err := doorsByName[name](ctx, h.url, "ann", channel, at)
 				require.NoError(t, err, "%v", way)
 				for n := rnd.IntN(60); n > 0 && got < 3000; n-- {
 					data, err := v.next()
