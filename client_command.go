@@ -210,7 +210,7 @@ func (c *Client) clientError(method string, err error) *Error {
 	e, ok := errors.AsType[*Error](err)
 	switch {
 	case !ok:
-		c.node.log.Error("command failed", slog.String("command", method), slog.String("client", c.id),
+		c.node.log.Log(c.node.ctx, troubled(err, slog.LevelError), "command failed", slog.String("command", method), slog.String("client", c.id),
 			slog.String("user", c.User()), slog.Any("err", err))
 		return ErrInternal
 	case e.Code < 100:

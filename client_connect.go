@@ -195,7 +195,7 @@ func (c *Client) enter(req *protocol.ConnectRequest, channel string) (*opening, 
 
 func (c *Client) serverSideFailed(channel string, err error) error {
 	if c.ctx.Err() == nil {
-		c.node.log.Error("server-side subscription failed", slog.String("channel", channel), slog.String("client", c.id),
+		c.node.log.Log(c.node.ctx, troubled(err, slog.LevelError), "server-side subscription failed", slog.String("channel", channel), slog.String("client", c.id),
 			slog.String("user", c.User()), slog.Any("err", err))
 	}
 	return err

@@ -3,6 +3,7 @@ package fanfare
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 )
 
 // Error is an answer to a command that tells the client what is wrong with it. Hooks return one to refuse, and it
@@ -60,6 +61,9 @@ var (
 var (
 	// ErrClosed is returned by a node or broker that was shut down.
 	ErrClosed = errors.New("fanfare: closed")
+	// ErrUnavailable is wrapped by the errors of a [Broker] or [Presence] whose server is away. It has logged that itself, once:
+	// of the calls that fail because of it the node tells at debug level only.
+	ErrUnavailable = errors.New("fanfare: broker not available")
 	// ErrInHook is returned by [Node.Shutdown] when it is called with a hook's own context: it would wait for itself.
 	ErrInHook = errors.New("fanfare: shutdown called from a hook")
 	// ErrTooLarge is returned for a publication over [Config.MaxPublicationSize].
@@ -71,3 +75,12 @@ var (
 	// ErrPresenceDisabled is returned when the presence of a channel without presence is read.
 	ErrPresenceDisabled = errors.New("fanfare: channel has no presence")
 )
+
+// troubled is the level of a line about a call that failed: lower where the cause is that the broker is away, which it has said
+// itself, and which makes as many calls fail as there are.
+func troubled(err error, level slog.Level) slog.Level {
+	if errors.Is(err, ErrUnavailable) {
+		return slog.LevelDebug
+	}
+	return level
+}

@@ -81,7 +81,7 @@ func (a acceptor) Ready() error { return a.n.Ready() }
 func (a acceptor) CheckOrigin(r *http.Request) bool { return a.n.origins.allow(r) }
 
 func (a acceptor) Report(r *http.Request, name string, err error) {
-	a.n.log.Warn("connection refused", slog.String("transport", name), slog.String("remote", r.RemoteAddr), slog.Any("err", err))
+	a.n.log.Log(r.Context(), troubled(err, slog.LevelWarn), "connection refused", slog.String("transport", name), slog.String("remote", r.RemoteAddr), slog.Any("err", err))
 }
 
 // Accept begins a session. The request is kept, without its cancellation, until the connect command was executed.

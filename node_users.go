@@ -205,7 +205,7 @@ func (n *Node) operate(user string) {
 		n.operationsMu.Unlock()
 		ctx, cancel := context.WithTimeout(n.ctx, 2*n.config.HookTimeout)
 		if err := n.execute(ctx, user, m); err != nil {
-			n.log.Error("operation of another node failed", slog.String("op", m.Op), slog.String("user", user),
+			n.log.Log(n.ctx, troubled(err, slog.LevelError), "operation of another node failed", slog.String("op", m.Op), slog.String("user", user),
 				slog.String("channel", string(m.Channel)), slog.Any("err", err))
 		}
 		cancel()

@@ -210,7 +210,7 @@ func (n *Node) removePresence(channel, client string, counted bool) int {
 		err = n.presence.Remove(ctx, n.id, channel, client)
 	}
 	if err != nil {
-		n.log.Error("presence not removed", slog.String("channel", channel), slog.String("client", client), slog.Any("err", err))
+		n.log.Log(ctx, troubled(err, slog.LevelError), "presence not removed", slog.String("channel", channel), slog.String("client", client), slog.Any("err", err))
 		return -1
 	}
 	return remain

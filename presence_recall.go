@@ -71,7 +71,7 @@ func (v *recalls) from(n *Node, k presenceKey, elsewhere int, wait bool, tell fu
 		}
 		err := n.send(ctx, "", &controlMessage{Op: opReturned, User: []byte(k.user), Channel: []byte(k.channel), Recall: q})
 		if err != nil {
-			n.log.Warn("return of a user not told to other nodes", slog.String("channel", k.channel), slog.String("user", k.user), slog.Any("err", err))
+			n.log.Log(ctx, troubled(err, slog.LevelWarn), "return of a user not told to other nodes", slog.String("channel", k.channel), slog.String("user", k.user), slog.Any("err", err))
 			return
 		}
 		if r != nil {
@@ -132,7 +132,7 @@ func (v *recalls) control(n *Node, m *controlMessage) {
 		}
 		err := n.send(n.ctx, q.From, &controlMessage{Op: opRecalled, Recall: &recallMessage{ID: q.ID, From: n.id, Clients: clients}})
 		if err != nil {
-			n.log.Warn("return of a user not answered", slog.String("channel", k.channel), slog.Any("err", err))
+			n.log.Log(n.ctx, troubled(err, slog.LevelWarn), "return of a user not answered", slog.String("channel", k.channel), slog.Any("err", err))
 		}
 	})
 }

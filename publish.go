@@ -155,6 +155,6 @@ func (n *Node) publishMembership(channel string, m Membership) {
 	ctx, cancel := context.WithTimeout(context.Background(), n.config.HookTimeout)
 	defer cancel()
 	if err := n.broker.PublishMembership(ctx, channel, m); err != nil {
-		n.log.Warn("join or leave not published", slog.String("channel", channel), slog.Any("err", err))
+		n.log.Log(ctx, troubled(err, slog.LevelWarn), "join or leave not published", slog.String("channel", channel), slog.Any("err", err))
 	}
 }

@@ -93,7 +93,7 @@ func (r *room) unlink() {
 		ctx, cancel := context.WithTimeout(context.Background(), n.config.HookTimeout)
 		defer cancel()
 		if err := n.link.Unsubscribe(ctx, r.channel); err != nil {
-			n.log.Warn("broker unsubscribe failed", slog.String("channel", r.channel), slog.Any("err", err))
+			n.log.Log(ctx, troubled(err, slog.LevelWarn), "broker unsubscribe failed", slog.String("channel", r.channel), slog.Any("err", err))
 		}
 		r.asked, r.linked = false, false
 		// What comes while nobody listens is not missed here: the next subscriber begins with a read.
@@ -476,7 +476,7 @@ func (r *room) readAfter(top Position) (HistoryResult, error) {
 		if err == nil || attempt == repairAttempts || n.ctx.Err() != nil || n.draining.Load() {
 			return result, err
 		}
-		n.log.Warn("history read failed", slog.String("channel", r.channel), slog.Any("err", err))
+		n.log.Log(n.ctx, troubled(err, slog.LevelWarn), "history read failed", slog.String("channel", r.channel), slog.Any("err", err))
 		pause := time.NewTimer(repairPause)
 		select {
 		case <-pause.C:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -60,6 +61,19 @@ func TestRoom_Link(t *testing.T) {
 		requireSubscribe(t, c, "x")
 		g.publish(1, 1)
 		require.Equal(t, []string{"x 1"}, events(c))
+	})
+	inBubble(t, "that the broker is away it says itself: the node's log tells of other failures only", func(t *testing.T) {
+		broker, log := newFaultBroker(t), &logged{}
+		node := startNode(t, broker.config, log.config)
+		node.Channel("x", kept)
+		c := fanfaretest.Connect(t, node, "ann")
+		for cause, lines := range map[error]int{fmt.Errorf("redis: %w", fanfare.ErrUnavailable): 0, errors.New("disk full"): 1} {
+			broker.set(func() { broker.onLink = func(context.Context, func()) error { return cause } })
+			before := strings.Count(log.String(), "\n")
+			_, err := c.Subscribe("x")
+			require.ErrorIs(t, err, fanfare.ErrInternal)
+			require.Equal(t, lines, strings.Count(log.String(), "\n")-before, "%v: %s", cause, log)
+		}
 	})
 	inBubble(t, "a broker that hangs delays only this channel, and is asked again", func(t *testing.T) {
 		g := startGap(t, kept, 0)

@@ -293,7 +293,7 @@ func (v *surveys) answerAll(n *Node) {
 func (v *surveys) answer(n *Node, q *surveyMessage) bool {
 	err := n.send(n.ctx, q.From, &controlMessage{Op: opSurveyed, Survey: n.surveyed(q)})
 	if err != nil {
-		n.log.Warn("survey not answered", slog.String("from", q.From), slog.Any("err", err))
+		n.log.Log(n.ctx, troubled(err, slog.LevelWarn), "survey not answered", slog.String("from", q.From), slog.Any("err", err))
 	}
 	return err == nil
 }

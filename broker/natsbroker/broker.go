@@ -15,7 +15,7 @@ import (
 )
 
 // ErrUnavailable is returned while the server is away.
-var ErrUnavailable = errors.New("natsbroker: NATS is not available")
+var ErrUnavailable = fmt.Errorf("natsbroker: NATS is not available: %w", fanfare.ErrUnavailable)
 
 // Broker is a [fanfare.Broker] over NATS JetStream. It may serve several nodes of a process at once.
 //

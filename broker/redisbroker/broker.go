@@ -2,7 +2,6 @@ package redisbroker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"sync"
@@ -13,7 +12,7 @@ import (
 
 // ErrUnavailable is returned while a server is away, or does not serve. Whether a publication was stored nobody can say then; with an
 // idempotency key it may be repeated.
-var ErrUnavailable = errors.New("redisbroker: Redis is not available")
+var ErrUnavailable = fmt.Errorf("redisbroker: Redis is not available: %w", fanfare.ErrUnavailable)
 
 // Broker is a [fanfare.Broker] over Redis. It may serve several nodes of a process at once. All its methods are safe for concurrent
 // use.
