@@ -10,6 +10,9 @@ import (
 //go:embed stream.lua
 var streamCommon string
 
+//go:embed stream_trim.lua
+var streamTrim string
+
 //go:embed stream_publish.lua
 var streamPublish string
 
@@ -30,7 +33,7 @@ var (
 	onceScript    = rueidis.NewLuaScript(streamOnce)
 )
 
-// streamScript puts what the scripts have in common where they want it.
+// streamScript puts what the scripts have in common where they name it.
 func streamScript(script string) *rueidis.Lua {
-	return rueidis.NewLuaScript(strings.Replace(script, "--- stream.lua\n", streamCommon, 1))
+	return rueidis.NewLuaScript(strings.NewReplacer("--- stream.lua\n", streamCommon, "--- stream_trim.lua\n", streamTrim).Replace(script))
 }

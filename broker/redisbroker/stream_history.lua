@@ -3,10 +3,16 @@
 
 --- stream.lua
 
-prolong(math.max(tonumber(ARGV[3]), age or 0))
+if now >= renew then
+  local least = math.max(tonumber(ARGV[3]), age or 0)
+  redis.call('PEXPIRE', meta, least + least)
+  redis.call('HSET', meta, 'k', now + least)
+end
 local limit = tonumber(ARGV[4])
 if limit == 0 or top == 0 then return {epoch, top, {}} end
-if now >= expires then trim() end
+if now >= expires then
+--- stream_trim.lua
+end
 local command, first, last = 'XRANGE', ARGV[6], ARGV[7]
 if ARGV[5] == '1' then command, first, last = 'XREVRANGE', last, first end
 if limit < 0 then return {epoch, top, redis.call(command, stream, first, last)} end

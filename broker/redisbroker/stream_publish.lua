@@ -10,37 +10,36 @@ end
 
 --- stream.lua
 
--- above compares numbers that need not fit into one of Lua.
-local function above(a, b)
-  return #a > #b or #a == #b and a > b
+local size, ttl, version, versionEpoch = ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10]
+local least = math.max(tonumber(ARGV[3]), ttl)
+local stale = false
+if version ~= '0' and known[10] and (versionEpoch == '' or versionEpoch == known[11]) then
+  -- They need not fit into a number of Lua.
+  stale = #version < #known[10] or #version == #known[10] and version <= known[10]
 end
-
--- position ends the script, and remembers how it ended.
-local function position()
+if now >= renew or not age or age < ttl then
+  redis.call('PEXPIRE', meta, least + least)
+  redis.call('HSET', meta, 'k', now + least)
+end
+if stale then
   local at = top .. ' ' .. epoch
   if KEYS[3] then redis.call('SET', KEYS[3], at, 'PX', ARGV[11]) end
   return at
 end
 
-local size, ttl, version, versionEpoch = ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10]
-local least = math.max(tonumber(ARGV[3]), ttl)
-if version ~= '0' and known[10] and not above(version, known[10]) and (versionEpoch == '' or versionEpoch == known[11]) then
-  prolong(least)
-  return position()
-end
-
 if age ~= ttl then
-  if not age or age < ttl then renew = 0 end
   if age and age < ttl then -- what is there keeps its age
-    forget(top - redis.call('XLEN', stream) + 1)
-    ages = ages .. top .. ':' .. age .. ','
+    local oldest = top - redis.call('XLEN', stream) + 1
+    ages = string.gsub(ages, '(%d+):%d+,', function(upto)
+      if tonumber(upto) < oldest then return '' end
+    end) .. top .. ':' .. age .. ','
   else -- what is there expires sooner
     ages = string.gsub(ages, '(%d+:)(%d+),', function(_, old)
       if tonumber(old) >= ttl then return '' end
     end)
     expires = 0
   end
-  age = ttl
+  age, known[6] = ttl, ages
   redis.call('HSET', meta, 't', age, 'g', ages)
 end
 
@@ -51,11 +50,14 @@ if version == '0' then
 else
   redis.call('HSET', meta, 'o', top, 'c', stamp, 'v', version, 'w', versionEpoch)
 end
-if now >= expires + ttl / 16 then trim() end -- not for each entry; readers look closely
+if now >= expires + ttl / 16 then -- not for each entry; readers look closely
+--- stream_trim.lua
+end
 if kept < now + ttl then
   redis.call('PEXPIRE', stream, 2 * ttl + 60000)
   redis.call('HSET', meta, 's', now + 2 * ttl + 60000)
 end
-prolong(least)
 redis.call(ARGV[6], ARGV[5], 'p' .. top .. ' ' .. epoch .. ' ' .. ARGV[4])
-return position()
+local at = top .. ' ' .. epoch
+if KEYS[3] then redis.call('SET', KEYS[3], at, 'PX', ARGV[11]) end
+return at
