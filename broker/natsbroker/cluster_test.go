@@ -56,7 +56,7 @@ func TestCluster_ALostServerLosesNothing(t *testing.T) {
 	replicated := func(c *Config) { c.URL, c.Replicas, c.Timeout = urls, 3, 5*time.Second }
 	var first *Broker
 	eventually(t, "the cluster has elected its leader", func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		c := Config{}
 		replicated(&c)
