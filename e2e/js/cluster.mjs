@@ -191,6 +191,20 @@ const scenarios = {
     await here.up(mine);
   },
 
+  // It comes back empty, which is another stream: the page begins anew.
+  async 'Redis is killed'(s) {
+    const here = await s.open();
+    await here.say('#redis before');
+    await here.sees('#redis', ['#redis before']);
+    const epoch = await here.page.locator('#epoch').textContent();
+    await here.kill('redis');
+    await eventually('another stream', () => here.page.locator('#epoch').textContent().then((now) => now !== epoch, () => false), true);
+    await here.live();
+    await here.say('#redis after'); // until a node takes it
+    await here.sees('#redis', ['#redis after']);
+    await here.whole();
+  },
+
   async 'the balancer ends what it has started, also when it is killed'(s) {
     const here = await s.open();
     await here.page.close();
@@ -217,7 +231,7 @@ const scenarios = {
     await here.page.screenshot({ path: `${screenshots}/cluster-wide.png`, fullPage: true });
     for (const [name, options] of Object.entries({ narrow, dark: { ...narrow, colorScheme: 'dark' } })) {
       const { page } = await s.open('/', options);
-      await page.locator('tr[data-process]').first().waitFor();
+      for (const part of ['tr[data-process]', '#present li']) await page.locator(part).first().waitFor();
       equal(`${name}: nothing is wider than the screen`, await page.evaluate(() => document.documentElement.scrollWidth), options.viewport.width);
       await page.screenshot({ path: `${screenshots}/cluster-${name}.png`, fullPage: true });
     }
