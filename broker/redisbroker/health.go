@@ -89,6 +89,11 @@ func (m *master) unavailable() error {
 // suspect has the master looked at now. Until that was done nobody needs to wait for it.
 func (m *master) suspect(err error) {
 	m.away.CompareAndSwap(nil, &err)
+	m.look()
+}
+
+// look has the master looked at now.
+func (m *master) look() {
 	select {
 	case m.suspects <- struct{}{}:
 	default:
@@ -145,6 +150,11 @@ func (m *master) ping() error {
 	ctx, cancel := context.WithTimeout(m.ctx, m.shard.broker.config.Timeout)
 	defer cancel()
 	err := m.client.Do(ctx, m.client.B().Ping().Build()).Error()
+	var answer *rueidis.RedisError
+	if err != nil && ctx.Err() == nil && !errors.As(err, &answer) {
+		// That a connection has broken says nothing about the server: the second time it is a new one.
+		err = m.client.Do(ctx, m.client.B().Ping().Build()).Error()
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("no answer within %v", m.shard.broker.config.Timeout)
 	}

@@ -67,6 +67,7 @@ func (f *feed) run() {
 		}
 		if served {
 			log.Warn("connection for subscriptions lost", slog.Any("err", err))
+			f.master.look()
 		}
 		if served && time.Since(connected) > maxBackoff {
 			next = minBackoff
