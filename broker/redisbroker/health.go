@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,7 @@ type master struct {
 	ctx    context.Context // ends when the master is not needed any more
 	cancel context.CancelFunc
 
+	checking sync.Mutex            // held by check
 	away     atomic.Pointer[error] // what operations return; nil while it serves
 	suspects chan struct{}         // wakes the prober
 }
@@ -114,12 +116,11 @@ func (m *master) probe() {
 		case <-m.ctx.Done():
 			return
 		}
-		err := m.ping()
+		err := m.check()
 		switch {
 		case m.ctx.Err() != nil:
 			return
 		case err == nil:
-			m.away.Store(nil)
 			wait, next = interval, minBackoff
 			if !since.IsZero() {
 				log.Info("Redis is back", slog.Duration("after", time.Since(since).Round(time.Millisecond)))
@@ -131,8 +132,6 @@ func (m *master) probe() {
 			since = time.Now()
 			log.Error("Redis is away", slog.Any("err", err))
 		}
-		gone := fmt.Errorf("%w: %w", ErrUnavailable, err)
-		m.away.Store(&gone)
 		m.shard.masters.doubt()
 		wait, next = backoff(next)
 		drain(m.suspects) // they said what is known now
@@ -144,6 +143,20 @@ func drain(signal chan struct{}) {
 	case <-signal:
 	default:
 	}
+}
+
+// check asks the master whether it serves, and has operations sent to it, or not. The newest answer holds.
+func (m *master) check() error {
+	m.checking.Lock()
+	defer m.checking.Unlock()
+	err := m.ping()
+	if err == nil {
+		m.away.Store(nil)
+		return nil
+	}
+	away := fmt.Errorf("%w: %w", ErrUnavailable, err)
+	m.away.Store(&away)
+	return err
 }
 
 func (m *master) ping() error {

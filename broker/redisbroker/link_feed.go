@@ -90,6 +90,12 @@ func (f *feed) serve() (served bool, err error) {
 	if err := f.do(client, client.B().Ping().Build())[0].Error(); err != nil {
 		return false, err
 	}
+	// Nodes that are told of an interruption read what they have missed.
+	if f.master.unavailable() != nil {
+		if err := f.master.check(); err != nil {
+			return false, err
+		}
+	}
 	f.address.Store(&address)
 	drain(f.moved)
 	for {
