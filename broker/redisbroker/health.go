@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,7 @@ type master struct {
 	ctx    context.Context // ends when the master is not needed any more
 	cancel context.CancelFunc
 
+	checking sync.Mutex            // held by check
 	away     atomic.Pointer[error] // what operations return; nil while it serves
 	suspects chan struct{}         // wakes the prober
 }
@@ -89,6 +91,11 @@ func (m *master) unavailable() error {
 // suspect has the master looked at now. Until that was done nobody needs to wait for it.
 func (m *master) suspect(err error) {
 	m.away.CompareAndSwap(nil, &err)
+	m.look()
+}
+
+// look has the master looked at now.
+func (m *master) look() {
 	select {
 	case m.suspects <- struct{}{}:
 	default:
@@ -109,12 +116,11 @@ func (m *master) probe() {
 		case <-m.ctx.Done():
 			return
 		}
-		err := m.ping()
+		err := m.check()
 		switch {
 		case m.ctx.Err() != nil:
 			return
 		case err == nil:
-			m.away.Store(nil)
 			wait, next = interval, minBackoff
 			if !since.IsZero() {
 				log.Info("Redis is back", slog.Duration("after", time.Since(since).Round(time.Millisecond)))
@@ -126,8 +132,6 @@ func (m *master) probe() {
 			since = time.Now()
 			log.Error("Redis is away", slog.Any("err", err))
 		}
-		gone := fmt.Errorf("%w: %w", ErrUnavailable, err)
-		m.away.Store(&gone)
 		m.shard.masters.doubt()
 		wait, next = backoff(next)
 		drain(m.suspects) // they said what is known now
@@ -141,10 +145,29 @@ func drain(signal chan struct{}) {
 	}
 }
 
+// check asks the master whether it serves, and has operations sent to it, or not. The newest answer holds.
+func (m *master) check() error {
+	m.checking.Lock()
+	defer m.checking.Unlock()
+	err := m.ping()
+	if err == nil {
+		m.away.Store(nil)
+		return nil
+	}
+	away := fmt.Errorf("%w: %w", ErrUnavailable, err)
+	m.away.Store(&away)
+	return err
+}
+
 func (m *master) ping() error {
 	ctx, cancel := context.WithTimeout(m.ctx, m.shard.broker.config.Timeout)
 	defer cancel()
 	err := m.client.Do(ctx, m.client.B().Ping().Build()).Error()
+	var answer *rueidis.RedisError
+	if err != nil && ctx.Err() == nil && !errors.As(err, &answer) {
+		// That a connection has broken says nothing about the server: the second time it is a new one.
+		err = m.client.Do(ctx, m.client.B().Ping().Build()).Error()
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("no answer within %v", m.shard.broker.config.Timeout)
 	}

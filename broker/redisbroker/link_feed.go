@@ -67,6 +67,7 @@ func (f *feed) run() {
 		}
 		if served {
 			log.Warn("connection for subscriptions lost", slog.Any("err", err))
+			f.master.look()
 		}
 		if served && time.Since(connected) > maxBackoff {
 			next = minBackoff
@@ -88,6 +89,12 @@ func (f *feed) serve() (served bool, err error) {
 	defer c.end()
 	if err := f.do(client, client.B().Ping().Build())[0].Error(); err != nil {
 		return false, err
+	}
+	// Nodes that are told of an interruption read what they have missed.
+	if f.master.unavailable() != nil {
+		if err := f.master.check(); err != nil {
+			return false, err
+		}
 	}
 	f.address.Store(&address)
 	drain(f.moved)
