@@ -56,6 +56,7 @@ func (f *feed) wake() {
 // run keeps the connection until the master is not needed any more.
 func (f *feed) run() {
 	defer close(f.ended)
+	defer f.lose() // also what came into the queue while it paused: it belongs to another master now
 	log := f.master.shard.broker.config.Logger.With(slog.String("server", f.master.address))
 	wait, next := time.Duration(0), minBackoff
 	for {
