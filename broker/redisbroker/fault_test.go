@@ -191,6 +191,25 @@ func TestFault_AnotherMasterTakesThePlaceOfOneThatIsGone(t *testing.T) {
 	})
 }
 
+func TestFault_ASubscribeDoesNotDependOnAnotherThatGaveUp(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	b := configured(t, redisbroker.Config{Servers: []redisbroker.Server{at(server.Addr())}, Timeout: patience})
+	l, n := attach(t, b, "one")
+	server.Kill()
+	patient := make(chan error, 1)
+	go func() { patient <- l.Subscribe(t.Context(), "x") }()
+	for range 3 { // of which at least one gives up after the other has begun
+		short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		require.ErrorIs(t, l.Subscribe(short, "x"), context.DeadlineExceeded)
+		cancel()
+	}
+	server.Start()
+	require.NoError(t, <-patient)
+	publish(t, b, "x", "1")
+	eventually(t, "it delivers", func() bool { return len(n.got("x")) == 1 })
+}
+
 func TestFault_AServerThatIsGone(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -192,6 +192,7 @@ func (t *table) settle(sub *subscription) {
 	case sub.state == absent && !wanted:
 		if t.byName[sub.name] == sub && !sub.queued {
 			delete(t.byName, sub.name)
+			t.turn(sub, absent) // who still waits for it begins anew
 		}
 	case sub.state == absent || sub.state == present && !wanted:
 		t.queue(sub)
