@@ -34,9 +34,11 @@ type feed struct {
 }
 
 const (
-	// maxBatch is how many channels one command subscribes to, and maxCommands how many commands travel together.
+	// maxBatch is how many channels one command subscribes to; maxCommands and maxChannels are how many travel together. All of them
+	// are answered within one timeout, also by a busy server, and the answers fit into its output buffer.
 	maxBatch    = 500
 	maxCommands = 500
+	maxChannels = 10_000
 )
 
 func newFeed(m *master) *feed {
@@ -179,7 +181,7 @@ func (f *feed) take() (joins, leaves []*subscription) {
 func (f *feed) carryOut(client rueidis.DedicatedClient, subs []*subscription, command func(batch []*subscription) rueidis.Completed, done func(batch []*subscription, err error)) error {
 	batches := f.batches(subs)
 	for len(batches) > 0 {
-		now := batches[:min(len(batches), maxCommands)]
+		now := batches[:together(batches)]
 		batches = batches[len(now):]
 		commands := make([]rueidis.Completed, 0, len(now))
 		for _, batch := range now {
@@ -195,6 +197,16 @@ func (f *feed) carryOut(client rueidis.DedicatedClient, subs []*subscription, co
 		}
 	}
 	return nil
+}
+
+// together returns how many of the batches travel together.
+func together(batches [][]*subscription) (n int) {
+	for channels := 0; n < min(len(batches), maxCommands); n++ {
+		if channels += len(batches[n]); channels > maxChannels {
+			break
+		}
+	}
+	return n
 }
 
 // batches divides subscriptions into what one command can carry: of a Cluster, those of one slot.
