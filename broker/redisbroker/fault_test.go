@@ -196,6 +196,26 @@ func TestFault_AnotherMasterTakesThePlaceOfOneThatIsGone(t *testing.T) {
 	})
 }
 
+func TestFault_AServerThatIsBusy(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--lua-time-limit", "10")
+	b, _ := impatient(t, at(server.Addr()))
+	l, _ := attach(t, b, "one")
+	killed := make(chan struct{})
+	go func() {
+		defer close(killed)
+		_ = server.CLI("EVAL", "while true do end", "0")
+	}()
+	eventually(t, "it is busy", func() bool { return strings.HasPrefix(server.CLI("PING"), "BUSY") })
+	require.ErrorIs(t, l.Subscribe(t.Context(), "x"), redisbroker.ErrUnavailable)
+	_, err := b.History(t.Context(), "x", fanfare.HistoryQuery{})
+	require.ErrorIs(t, err, redisbroker.ErrUnavailable)
+
+	require.Equal(t, "OK", server.CLI("SCRIPT", "KILL"))
+	<-killed
+	eventually(t, "it serves", func() bool { return l.Subscribe(t.Context(), "x") == nil })
+}
+
 func TestFault_ASubscribeDoesNotDependOnAnotherThatGaveUp(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -281,7 +281,8 @@ func (f *feed) joined(batch []*subscription, err error) {
 // lock is held.
 func (f *feed) refused(batch []*subscription, err error) {
 	var answer *rueidis.RedisError
-	if errors.As(err, &answer) && f.master.shard.cluster && notServing(answer) {
+	away := errors.As(err, &answer) && notServing(answer)
+	if away && f.master.shard.cluster {
 		for _, sub := range batch {
 			sub.state = absent
 		}
@@ -289,7 +290,11 @@ func (f *feed) refused(batch []*subscription, err error) {
 		f.master.shard.masters.doubt()
 		return
 	}
-	err = fmt.Errorf("redisbroker: subscribe: %w", err)
+	if away {
+		err = fmt.Errorf("%w: subscribe: %w", ErrUnavailable, err)
+	} else {
+		err = fmt.Errorf("redisbroker: subscribe: %w", err)
+	}
 	for _, sub := range batch {
 		f.table.refuse(sub, err)
 	}
