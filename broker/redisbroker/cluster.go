@@ -104,6 +104,7 @@ const (
 
 // watch follows the changes of a Cluster.
 func (s *shard) watch() {
+	wait, next := time.Duration(0), minBackoff
 	for pause(s.broker.ctx, lookPause) {
 		select {
 		case <-s.masters.doubts:
@@ -111,9 +112,14 @@ func (s *shard) watch() {
 		case <-s.broker.ctx.Done():
 			return
 		}
-		if err := s.refresh(s.broker.ctx); err != nil && s.broker.ctx.Err() == nil {
-			s.masters.doubt()
+		if err := s.refresh(s.broker.ctx); err == nil {
+			next = minBackoff
+			continue
 		}
+		if wait, next = backoff(next); !pause(s.broker.ctx, wait) {
+			return
+		}
+		s.masters.doubt()
 	}
 }
 
