@@ -196,6 +196,24 @@ func TestFault_AnotherMasterTakesThePlaceOfOneThatIsGone(t *testing.T) {
 	})
 }
 
+func TestFault_UnsubscribeFromAPausedServer(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	b, _ := impatient(t, at(server.Addr()))
+	l, n := attach(t, b, "one", "x", "y")
+	server.Pause()
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.Equal(t, context.DeadlineExceeded, l.Unsubscribe(short, "x"))
+	require.NoError(t, l.Unsubscribe(t.Context(), "y"), "nobody is waited for")
+	server.Resume()
+	eventually(t, "it serves", func() bool { return l.Subscribe(t.Context(), "x") == nil })
+	publish(t, b, "y", "1")
+	publish(t, b, "x", "1")
+	eventually(t, "it delivers", func() bool { return len(n.got("x")) == 1 })
+	require.Empty(t, n.got("y"))
+}
+
 func TestFault_AServerThatIsBusy(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, "--lua-time-limit", "10")
