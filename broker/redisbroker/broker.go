@@ -60,7 +60,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 }
 
 // Attach implements [fanfare.Broker]. A node id that is attached already is an error. It waits until the node can receive the
-// operations of others, for [Config.Timeout] at most.
+// operations of others and has its lease; each step of that takes [Config.Timeout] at most.
 func (b *Broker) Attach(node string, sink fanfare.Sink) (fanfare.Link, error) {
 	l := &link{broker: b, node: node, sink: sink}
 	b.mu.Lock()

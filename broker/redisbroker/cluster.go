@@ -3,6 +3,7 @@ package redisbroker
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"strconv"
 	"strings"
@@ -103,6 +104,7 @@ const (
 
 // watch follows the changes of a Cluster.
 func (s *shard) watch() {
+	wait, next := time.Duration(0), minBackoff
 	for pause(s.broker.ctx, lookPause) {
 		select {
 		case <-s.masters.doubts:
@@ -110,9 +112,14 @@ func (s *shard) watch() {
 		case <-s.broker.ctx.Done():
 			return
 		}
-		if err := s.refresh(s.broker.ctx); err != nil && s.broker.ctx.Err() == nil {
-			s.masters.doubt()
+		if err := s.refresh(s.broker.ctx); err == nil {
+			next = minBackoff
+			continue
 		}
+		if wait, next = backoff(next); !pause(s.broker.ctx, wait) {
+			return
+		}
+		s.masters.doubt()
 	}
 }
 
@@ -130,22 +137,22 @@ func (s *shard) refresh(ctx context.Context) error {
 	}
 	old := s.masters.known()
 	bySlot, byAddress := make([]*master, slots), make(map[string]*master)
+	var errs []error // of those that cannot be reached; until they can their slots are nobody's
 	for _, r := range served {
-		m := byAddress[r.address]
-		if m == nil {
-			m = old[r.address]
-		}
-		if m == nil {
-			// Its slots are nobody's until it can be reached.
-			if m, err = s.meet(ctx, r.address); err != nil {
-				continue
+		m, met := byAddress[r.address]
+		if !met {
+			if m = old[r.address]; m == nil {
+				if m, err = s.meet(ctx, r.address); err != nil {
+					errs = append(errs, err)
+				}
 			}
+			byAddress[r.address] = m // nil, too: one attempt is enough
 		}
-		byAddress[r.address] = m
 		for slot := r.first; slot <= r.last; slot++ {
 			bySlot[slot] = m
 		}
 	}
+	maps.DeleteFunc(byAddress, func(_ string, m *master) bool { return m == nil })
 	s.masters.replace(byAddress, bySlot)
 	for address, m := range old {
 		if byAddress[address] != m {
@@ -162,7 +169,7 @@ func (s *shard) refresh(ctx context.Context) error {
 		}
 	}
 	s.table.assign()
-	return err
+	return errors.Join(errs...)
 }
 
 // meet connects to a master with an address that was not known.

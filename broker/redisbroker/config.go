@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,7 +54,8 @@ type Server struct {
 	Username, Password string
 	// SentinelUsername and SentinelPassword log in to the Sentinels.
 	SentinelUsername, SentinelPassword string
-	// DB is the number of the database. 0 in a Cluster.
+	// DB is the number of the database. 0 in a Cluster. Pub/sub knows no databases: apps that share a server need different
+	// prefixes, whatever their databases.
 	DB int
 	// TLS, if not nil, encrypts the connections.
 	TLS *tls.Config
@@ -100,11 +102,19 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 // ParseURL returns the server that a URL names: "redis://user:password@host:port/db", "rediss://…" over TLS. Further addresses are
-// "?addr=host:port", and Sentinels are told by "?master_set=NAME".
+// "?addr=host:port", Sentinels are told by "?master_set=NAME", and "?skip_verify=true" takes any certificate. Other parameters mean
+// nothing here. Errors do not quote the URL, which contains a password.
 func ParseURL(url string) (Server, error) {
+	scheme, _, _ := strings.Cut(url, "://")
+	if !slices.Contains([]string{"redis", "rediss", "valkey", "valkeys"}, scheme) {
+		return Server{}, errors.New(`redisbroker: a URL of Redis begins with "redis://" or "rediss://"`)
+	}
 	o, err := rueidis.ParseURL(url)
 	if err != nil {
-		return Server{}, fmt.Errorf("redisbroker: %w", err)
+		return Server{}, errors.New("redisbroker: malformed URL of Redis (special characters in a password must be percent-encoded)")
+	}
+	if o.TLSConfig != nil && (len(o.InitAddress) > 1 || o.Sentinel.MasterSet != "") {
+		o.TLSConfig.ServerName = "" // each server has its own: that of its address
 	}
 	return Server{
 		Addresses: o.InitAddress, SentinelMaster: o.Sentinel.MasterSet, Username: o.Username, Password: o.Password,

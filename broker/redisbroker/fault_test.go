@@ -53,7 +53,7 @@ func TestFault_APausedServer(t *testing.T) {
 	eventually(t, "it delivers", func() bool { return slices.Contains(n.got("x"), "2") })
 	eventually(t, "it is said", func() bool { return log.count("Redis is back") == 1 })
 	require.Equal(t, 1, log.count("Redis is away"))
-	require.NotEmpty(t, n.interruptions())
+	eventually(t, "the node is told", func() bool { return len(n.interruptions()) > 0 })
 	require.NoError(t, l.Subscribe(t.Context(), "y"))
 }
 
@@ -165,6 +165,97 @@ func TestFault_ASlotMoves(t *testing.T) {
 	require.Len(t, h.Publications, int(h.Offset), "offsets go on, and nothing that is stored is lost")
 	publish(t, b, "stays", "2")
 	eventually(t, "the other is not concerned", func() bool { return slices.Equal(n.got("stays"), []string{"1", "2"}) })
+}
+
+func TestFault_AnotherMasterTakesThePlaceOfOneThatIsGone(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, "--cluster-require-full-coverage", "no")
+	b, log := impatient(t, at(cluster.Addrs()...))
+	gone, channel := cluster.Masters[0], "0"
+	for i := 1; cluster.Owner("fanfare:m:{."+channel+"}") != gone; i++ {
+		channel = fmt.Sprint(i)
+	}
+	_, n := attach(t, b, "one", channel)
+	publish(t, b, channel, "1")
+	_, line, _ := strings.Cut(gone.CLI("CLUSTER", "NODES"), "myself,master")
+	line, _, _ = strings.Cut(line, "\n")
+	first, last, _ := strings.Cut(strings.Fields(line)[5], "-")
+	gone.Kill()
+	eventually(t, "it is noticed", func() bool { return log.count("Redis is away") == 1 })
+	survivors := cluster.Masters[1:]
+	_, err := redisbroker.New(t.Context(), redisbroker.Config{Servers: []redisbroker.Server{at(survivors[0].Addr())}})
+	require.ErrorContains(t, err, gone.Addr(), "New needs all masters")
+
+	for _, m := range survivors {
+		require.Equal(t, "OK", m.CLI("CLUSTER", "DELSLOTSRANGE", first, last))
+	}
+	require.Equal(t, "OK", survivors[0].CLI("CLUSTER", "ADDSLOTSRANGE", first, last))
+	eventually(t, "it is delivered again, and the node is told", func() bool {
+		_, _ = b.Publish(t.Context(), channel, &fanfare.Publication{Data: []byte("2")}, fanfare.StoreOptions{History: history})
+		return slices.Contains(n.got(channel), "2") && len(n.interruptions()) > 0
+	})
+}
+
+func TestFault_UnsubscribeFromAPausedServer(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	b, _ := impatient(t, at(server.Addr()))
+	l, n := attach(t, b, "one", "x", "y")
+	server.Pause()
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.Equal(t, context.DeadlineExceeded, l.Unsubscribe(short, "x"))
+	require.NoError(t, l.Unsubscribe(t.Context(), "y"), "nobody is waited for")
+	server.Resume()
+	eventually(t, "it serves", func() bool { return l.Subscribe(t.Context(), "x") == nil })
+	eventually(t, "it delivers", func() bool {
+		for _, channel := range []string{"y", "x"} {
+			_, _ = b.Publish(t.Context(), channel, &fanfare.Publication{Data: []byte("1")}, fanfare.StoreOptions{History: history})
+		}
+		return len(n.got("x")) > 0
+	})
+	require.Empty(t, n.got("y"))
+}
+
+func TestFault_AServerThatIsBusy(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--lua-time-limit", "10")
+	b, _ := impatient(t, at(server.Addr()))
+	l, _ := attach(t, b, "one")
+	killed := make(chan struct{})
+	go func() {
+		defer close(killed)
+		_ = server.CLI("EVAL", "while true do end", "0")
+	}()
+	eventually(t, "it is busy", func() bool { return strings.HasPrefix(server.CLI("PING"), "BUSY") })
+	require.ErrorIs(t, l.Subscribe(t.Context(), "x"), redisbroker.ErrUnavailable)
+	_, err := b.History(t.Context(), "x", fanfare.HistoryQuery{})
+	require.ErrorIs(t, err, redisbroker.ErrUnavailable)
+
+	require.Equal(t, "OK", server.CLI("SCRIPT", "KILL"))
+	<-killed
+	eventually(t, "it serves", func() bool { return l.Subscribe(t.Context(), "x") == nil })
+}
+
+func TestFault_ASubscribeDoesNotDependOnAnotherThatGaveUp(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	b := configured(t, redisbroker.Config{Servers: []redisbroker.Server{at(server.Addr())}, Timeout: patience})
+	l, n := attach(t, b, "one")
+	server.Kill()
+	patient := make(chan error, 1)
+	go func() { patient <- l.Subscribe(t.Context(), "x") }()
+	for range 3 { // of which at least one gives up after the other has begun
+		short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		require.ErrorIs(t, l.Subscribe(short, "x"), context.DeadlineExceeded)
+		cancel()
+	}
+	server.Start()
+	require.NoError(t, <-patient)
+	eventually(t, "it delivers", func() bool {
+		_, _ = b.Publish(t.Context(), "x", &fanfare.Publication{Data: []byte("1")}, fanfare.StoreOptions{History: history})
+		return len(n.got("x")) > 0
+	})
 }
 
 func TestFault_AServerThatIsGone(t *testing.T) {

@@ -2,6 +2,7 @@ package redisbroker
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/fanfare-go/fanfare"
@@ -31,7 +32,11 @@ func (l *link) listen(ctx context.Context, s *shard, name string, t topic) error
 // Unsubscribe implements [fanfare.Link].
 func (l *link) Unsubscribe(ctx context.Context, channel string) error {
 	s, name := l.broker.shard(channel), l.broker.key(kindLive, channel)
-	return l.within(ctx, func(ctx context.Context) error { return s.table.unsubscribe(ctx, l, name) })
+	err := l.within(ctx, func(ctx context.Context) error { return s.table.unsubscribe(ctx, l, name) })
+	if errors.Is(err, ErrUnavailable) {
+		return nil // nothing is delivered any more; what Redis knows is put right when it is back
+	}
+	return err
 }
 
 func (l *link) within(ctx context.Context, change func(ctx context.Context) error) error {

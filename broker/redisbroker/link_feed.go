@@ -34,9 +34,11 @@ type feed struct {
 }
 
 const (
-	// maxBatch is how many channels one command subscribes to, and maxCommands how many commands travel together.
+	// maxBatch is how many channels one command subscribes to; maxCommands and maxChannels are how many travel together. All of them
+	// are answered within one timeout, also by a busy server, and the answers fit into its output buffer.
 	maxBatch    = 500
 	maxCommands = 500
+	maxChannels = 10_000
 )
 
 func newFeed(m *master) *feed {
@@ -56,6 +58,7 @@ func (f *feed) wake() {
 // run keeps the connection until the master is not needed any more.
 func (f *feed) run() {
 	defer close(f.ended)
+	defer f.lose() // also what came into the queue while it paused: it belongs to another master now
 	log := f.master.shard.broker.config.Logger.With(slog.String("server", f.master.address))
 	wait, next := time.Duration(0), minBackoff
 	for {
@@ -185,7 +188,7 @@ func (f *feed) take() (joins, leaves []*subscription) {
 func (f *feed) carryOut(client rueidis.DedicatedClient, subs []*subscription, command func(batch []*subscription) rueidis.Completed, done func(batch []*subscription, err error)) error {
 	batches := f.batches(subs)
 	for len(batches) > 0 {
-		now := batches[:min(len(batches), maxCommands)]
+		now := batches[:together(batches)]
 		batches = batches[len(now):]
 		commands := make([]rueidis.Completed, 0, len(now))
 		for _, batch := range now {
@@ -201,6 +204,16 @@ func (f *feed) carryOut(client rueidis.DedicatedClient, subs []*subscription, co
 		}
 	}
 	return nil
+}
+
+// together returns how many of the batches travel together.
+func together(batches [][]*subscription) (n int) {
+	for channels := 0; n < min(len(batches), maxCommands); n++ {
+		if channels += len(batches[n]); channels > maxChannels {
+			break
+		}
+	}
+	return n
 }
 
 // batches divides subscriptions into what one command can carry: of a Cluster, those of one slot.
@@ -275,7 +288,8 @@ func (f *feed) joined(batch []*subscription, err error) {
 // lock is held.
 func (f *feed) refused(batch []*subscription, err error) {
 	var answer *rueidis.RedisError
-	if errors.As(err, &answer) && f.master.shard.cluster && notServing(answer) {
+	away := errors.As(err, &answer) && notServing(answer)
+	if away && f.master.shard.cluster {
 		for _, sub := range batch {
 			sub.state = absent
 		}
@@ -283,7 +297,11 @@ func (f *feed) refused(batch []*subscription, err error) {
 		f.master.shard.masters.doubt()
 		return
 	}
-	err = fmt.Errorf("redisbroker: subscribe: %w", err)
+	if away {
+		err = fmt.Errorf("%w: subscribe: %w", ErrUnavailable, err)
+	} else {
+		err = fmt.Errorf("redisbroker: subscribe: %w", err)
+	}
 	for _, sub := range batch {
 		f.table.refuse(sub, err)
 	}

@@ -2,7 +2,6 @@ package redisbroker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -126,7 +125,7 @@ func (t *table) await(ctx context.Context, sub *subscription) error {
 }
 
 // unsubscribe ends the delivery to a link at once, and waits until Redis knows if it was the last one: a later Subscribe begins
-// anew. If Redis is away there is nothing to wait for.
+// anew.
 func (t *table) unsubscribe(ctx context.Context, l *link, name string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -138,9 +137,7 @@ func (t *table) unsubscribe(ctx context.Context, l *link, name string) error {
 		if sub == nil || sub.state == absent || len(sub.links) > 0 {
 			return nil
 		}
-		if err := t.await(ctx, sub); errors.Is(err, ErrUnavailable) {
-			return ctx.Err()
-		} else if err != nil {
+		if err := t.await(ctx, sub); err != nil {
 			return err
 		}
 	}
@@ -192,6 +189,7 @@ func (t *table) settle(sub *subscription) {
 	case sub.state == absent && !wanted:
 		if t.byName[sub.name] == sub && !sub.queued {
 			delete(t.byName, sub.name)
+			t.turn(sub, absent) // who still waits for it begins anew
 		}
 	case sub.state == absent || sub.state == present && !wanted:
 		t.queue(sub)

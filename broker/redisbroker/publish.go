@@ -122,5 +122,9 @@ func (b *Broker) durable() string {
 
 // milliseconds rounds up: what lives shorter than a millisecond is not gone at once.
 func milliseconds(d time.Duration) string {
-	return strconv.FormatInt(int64((d+time.Millisecond-1)/time.Millisecond), 10)
+	n := int64(d / time.Millisecond)
+	if d%time.Millisecond > 0 {
+		n++
+	}
+	return strconv.FormatInt(n, 10)
 }

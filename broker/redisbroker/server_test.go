@@ -80,13 +80,19 @@ func TestServer_ACLAndDatabase(t *testing.T) {
 	server.CLI("ACL", "SETUSER", "app", "resetchannels", "&app:n:*")
 	l, n := attach(t, b, "three")
 	require.ErrorContains(t, l.Subscribe(t.Context(), "x"), "NOPERM")
+	once := fanfare.StoreOptions{History: history, IdempotencyKey: "k", IdempotencyTTL: time.Minute}
+	_, err := b.Publish(t.Context(), "stored", &fanfare.Publication{Data: []byte("1")}, once)
+	require.ErrorContains(t, err, "channel")
 	server.CLI("ACL", "SETUSER", "app", "&app:*")
+	_, err = b.Publish(t.Context(), "stored", &fanfare.Publication{Data: []byte("1")}, once)
+	require.NoError(t, err)
+	require.Equal(t, []string{"1"}, kept(t, b, "stored"), "what was refused behind the storing is not stored again")
 	require.NoError(t, l.Subscribe(t.Context(), "x"))
 	publish(t, b, "x", "1")
 	eventually(t, "it delivers", func() bool { return len(n.got("x")) == 1 })
 
 	s.Password = "wrong"
-	_, err := redisbroker.New(t.Context(), redisbroker.Config{Servers: []redisbroker.Server{s}})
+	_, err = redisbroker.New(t.Context(), redisbroker.Config{Servers: []redisbroker.Server{s}})
 	require.ErrorContains(t, err, "WRONGPASS")
 
 	server.CLI("ACL", "SETUSER", "careful", "on", ">secret", "~*", "&*", "+@all", "-@dangerous")

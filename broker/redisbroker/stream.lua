@@ -29,4 +29,5 @@ elseif known[4] ~= life and ARGV[2] ~= '1' then
   epoch = ARGV[1]
   redis.call('HSET', meta, 'e', epoch, 'l', life)
 end
+local actual = now -- for what Redis expires itself
 if now < stamp then now = stamp end -- times never fall from one entry to the next

@@ -3,10 +3,10 @@
 
 --- stream.lua
 
-if now >= renew then
+if actual >= renew then
   local least = math.max(tonumber(ARGV[3]), age or 0)
   redis.call('PEXPIRE', meta, least + least)
-  redis.call('HSET', meta, 'k', now + least)
+  redis.call('HSET', meta, 'k', actual + least)
 end
 local limit = tonumber(ARGV[4])
 if limit == 0 or top == 0 then return {epoch, top, {}} end

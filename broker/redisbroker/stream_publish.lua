@@ -17,9 +17,9 @@ if version ~= '0' and known[10] and (versionEpoch == '' or versionEpoch == known
   -- They need not fit into a number of Lua.
   stale = #version < #known[10] or #version == #known[10] and version <= known[10]
 end
-if now >= renew or not age or age < ttl then
+if actual >= renew or not age or age < ttl then
   redis.call('PEXPIRE', meta, least + least)
-  redis.call('HSET', meta, 'k', now + least)
+  redis.call('HSET', meta, 'k', actual + least)
 end
 if stale then
   local at = top .. ' ' .. epoch
@@ -53,11 +53,11 @@ end
 if now >= expires + ttl / 16 then -- not for each entry; readers look closely
 --- stream_trim.lua
 end
-if kept < now + ttl then
+if kept < actual + ttl then
   redis.call('PEXPIRE', stream, 2 * ttl + 60000)
-  redis.call('HSET', meta, 's', now + 2 * ttl + 60000)
+  redis.call('HSET', meta, 's', actual + 2 * ttl + 60000)
 end
-redis.call(ARGV[6], ARGV[5], 'p' .. top .. ' ' .. epoch .. ' ' .. ARGV[4])
 local at = top .. ' ' .. epoch
-if KEYS[3] then redis.call('SET', KEYS[3], at, 'PX', ARGV[11]) end
+if KEYS[3] then redis.call('SET', KEYS[3], at, 'PX', ARGV[11]) end -- before what the user's rights may forbid: it is stored
+redis.call(ARGV[6], ARGV[5], 'p' .. at .. ' ' .. ARGV[4])
 return at

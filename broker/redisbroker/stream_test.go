@@ -175,9 +175,27 @@ func TestStream_AClockThatIsSetBack(t *testing.T) {
 	server := redistest.Start(t)
 	b := connect(t, at(server.Addr()))
 	publish(t, b, "x", "1")
-	server.CLI("HSET", metaOfX, "c", fmt.Sprint(time.Now().Add(30*time.Second).UnixMilli()))
+	server.CLI("HSET", metaOfX, "c", fmt.Sprint(time.Now().Add(30*time.Second).UnixMilli()), "s", "0")
 	require.EqualValues(t, 2, publish(t, b, "x", "2").Offset)
 	require.EqualValues(t, 3, publish(t, b, "x", "3").Offset)
 	require.Equal(t, []string{"1", "2", "3"}, kept(t, b, "x"))
 	require.Equal(t, "3", server.CLI("XLEN", streamOfX))
+
+	var expires, left int64
+	_, err := fmt.Sscan(server.CLI("HGET", metaOfX, "s")+" "+server.CLI("PTTL", streamOfX), &expires, &left)
+	require.NoError(t, err)
+	require.InDelta(t, time.Now().UnixMilli()+left, expires, 10_000, "it is known when Redis lets go of the publications")
+}
+
+func TestStream_KeptForEver(t *testing.T) {
+	t.Parallel()
+	server, prefix := redistest.Shared(t)
+	b := configured(t, redisbroker.Config{Servers: []redisbroker.Server{at(server.Addr())}, Prefix: prefix, StreamTTL: math.MaxInt64})
+	o := fanfare.StoreOptions{History: fanfare.History{Size: 10, TTL: math.MaxInt64}, IdempotencyKey: "k", IdempotencyTTL: math.MaxInt64}
+	for range 2 {
+		pos, err := b.Publish(t.Context(), "x", &fanfare.Publication{Data: []byte("1")}, o)
+		require.NoError(t, err)
+		require.EqualValues(t, 1, pos.Offset)
+	}
+	require.Equal(t, []string{"1"}, kept(t, b, "x"))
 }
