@@ -61,6 +61,12 @@ type Server struct {
 	TLS *tls.Config
 }
 
+// name is the same on every node, whatever the order of the addresses.
+func (s Server) name() string {
+	addresses := slices.Sorted(slices.Values(s.Addresses))
+	return s.SentinelMaster + "@" + strings.Join(addresses, ",")
+}
+
 func (c Config) withDefaults() (Config, error) {
 	if c.Prefix == "" {
 		c.Prefix = "fanfare"
@@ -81,10 +87,16 @@ func (c Config) withDefaults() (Config, error) {
 	if len(c.Servers) == 0 {
 		errs = append(errs, errors.New("redisbroker: Config.Servers is empty"))
 	}
+	seen := make(map[string]int)
 	for i, s := range c.Servers {
 		if len(s.Addresses) == 0 {
 			errs = append(errs, fmt.Errorf("redisbroker: Config.Servers[%d].Addresses is empty", i))
 		}
+		// Channels of pub/sub are not those of a database: two databases of one server would hear each other.
+		if first, again := seen[s.name()]; again {
+			errs = append(errs, fmt.Errorf("redisbroker: Config.Servers[%d] is the server of Config.Servers[%d]", i, first))
+		}
+		seen[s.name()] = i
 	}
 	if strings.Contains(c.Prefix, "{") {
 		errs = append(errs, fmt.Errorf("redisbroker: Config.Prefix %q contains a brace", c.Prefix))

@@ -2,6 +2,7 @@ package redisbroker_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -36,5 +37,24 @@ func TestParseURL_ErrorsDoNotTellThePassword(t *testing.T) {
 		_, err := redisbroker.ParseURL(url)
 		require.ErrorContains(t, err, "redisbroker: ", url)
 		require.NotContains(t, err.Error(), "secret", url)
+	}
+}
+
+func TestNew_RefusesConfigurations(t *testing.T) {
+	t.Parallel()
+	at := func(addresses ...string) redisbroker.Server { return redisbroker.Server{Addresses: addresses} }
+	other := at("two:1", "one:1")
+	other.DB = 1
+	for want, c := range map[string]redisbroker.Config{
+		"redisbroker: Config.Servers is empty":                              {},
+		"redisbroker: Config.Servers[1].Addresses is empty":                 {Servers: []redisbroker.Server{at("one:1"), {}}},
+		"redisbroker: Config.Servers[1] is the server of Config.Servers[0]": {Servers: []redisbroker.Server{at("one:1", "two:1"), other}},
+		"redisbroker: Config.Prefix \"a{b\" contains a brace":               {Servers: []redisbroker.Server{at("one:1")}, Prefix: "a{b"},
+		"redisbroker: Config.StreamTTL 1m0s is less than an hour":           {Servers: []redisbroker.Server{at("one:1")}, StreamTTL: time.Minute},
+		"redisbroker: Config.Lease 1ms is less than a second":               {Servers: []redisbroker.Server{at("one:1")}, Lease: time.Millisecond},
+		"redisbroker: Config.Timeout -1s is negative":                       {Servers: []redisbroker.Server{at("one:1")}, Timeout: -time.Second},
+	} {
+		_, err := redisbroker.New(t.Context(), c)
+		require.EqualError(t, err, want)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -60,10 +59,8 @@ func (b *Broker) connect(ctx context.Context, server Server) (*shard, error) {
 	if err != nil {
 		return nil, err
 	}
-	addresses := slices.Clone(server.Addresses)
-	slices.Sort(addresses)
 	s := &shard{
-		broker: b, server: server, name: server.SentinelMaster + "@" + strings.Join(addresses, ","), client: client,
+		broker: b, server: server, name: server.name(), client: client,
 		cluster: client.Mode() == rueidis.ClientModeCluster, publishCommand: "PUBLISH",
 	}
 	s.table = newTable(s)
