@@ -238,6 +238,25 @@ func TestMaxUserConnections_BrokerFails(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, broker.Connections())
 	})
+	inBubble(t, "it fails for one user, and others need not wait", func(t *testing.T) {
+		broker := &partlyCounting{MemoryBroker: newCounting(t), bad: "ann"}
+		broker.down.Store(true)
+		nodes := limitedCluster(t, broker, &logged{}, 2, 1, false)
+		for _, user := range []string{"ann", "ben", "cleo"} {
+			fanfaretest.Connect(t, nodes[0], user).Close()
+			synctest.Wait()
+		}
+		require.Equal(t, 3, broker.Connections(), "left behind for now")
+		broker.down.Store(false)
+		time.Sleep(2 * time.Second)
+		require.Equal(t, 1, broker.Connections())
+		for _, user := range []string{"ben", "cleo"} {
+			fanfaretest.Connect(t, nodes[1], user).Close()
+		}
+		broker.better.Store(true)
+		time.Sleep(2 * time.Second)
+		require.Zero(t, broker.Connections())
+	})
 	inBubble(t, "it hangs, and the client leaves meanwhile", func(t *testing.T) {
 		broker := &slowCounting{MemoryBroker: newCounting(t), gate: make(chan struct{})}
 		node := limitedCluster(t, broker, &logged{}, 1, 2, false)[0]
@@ -251,6 +270,20 @@ func TestMaxUserConnections_BrokerFails(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, broker.Connections())
 	})
+}
+
+// partlyCounting is a broker that cannot end the counting of anybody while it is down, and of one user until it is better.
+type partlyCounting struct {
+	*fanfare.MemoryBroker
+	down, better atomic.Bool
+	bad          string
+}
+
+func (b *partlyCounting) RemoveConnection(ctx context.Context, c fanfare.UserConnection) error {
+	if b.down.Load() || c.User == b.bad && !b.better.Load() {
+		return errors.New("no connection")
+	}
+	return b.MemoryBroker.RemoveConnection(ctx, c)
 }
 
 // slowCounting counts at once, and says so later.

@@ -22,8 +22,9 @@ const uncountedLimit = math.MaxInt32
 const (
 	// maxOwed bounds what the broker is still to be told.
 	maxOwed = 100_000
-	// owedPause is the time between two attempts to tell it.
+	// owedPause is the time between two attempts to tell it, which end when so many have failed.
 	owedPause = time.Second
+	maxUnpaid = 16
 )
 
 // note logs that the broker fails, and that it works again, once each.
@@ -73,27 +74,36 @@ func (n *Node) payDebts() {
 	}
 }
 
-// paid tells the broker what it is owed, and reports whether that is all.
+// paid tells the broker what it is owed, and reports whether that is all. What fails comes again behind all else: it may fail for long,
+// because one of several servers is away for instance.
 func (k *connectionCount) paid(n *Node) bool {
-	for {
+	for failed := 0; ; {
 		k.mu.Lock()
-		if len(k.owed) == 0 {
+		waiting := len(k.owed)
+		if waiting == 0 {
 			k.owed = nil
 			k.mu.Unlock()
 			return true
 		}
 		d := k.owed[0]
 		k.mu.Unlock()
+		if failed >= min(waiting, maxUnpaid) {
+			return false
+		}
 		err := k.pay(n, d)
+		again := err != nil && !errors.Is(err, ErrClosed)
 		switch {
 		case err == nil:
 			k.note(n.log, nil)
-		case !errors.Is(err, ErrClosed):
-			return false
+		case again:
+			failed++
 		}
 		k.mu.Lock()
-		if len(k.owed) > 0 && k.owed[0] == d {
+		if len(k.owed) > 0 && k.owed[0] == d { // else it was dropped
 			k.owed = k.owed[1:]
+			if again {
+				k.owed = append(k.owed, d)
+			}
 		}
 		k.mu.Unlock()
 	}

@@ -206,6 +206,18 @@ func TestNode_Info_ListedNodes(t *testing.T) {
 		require.NoError(t, broker.SendControl(t.Context(), b.ID(), a.ID(), []byte(gone)))
 		require.NoError(t, <-asked)
 	})
+	inBubble(t, "one that has left, and is listed still", func(t *testing.T) {
+		a, b, broker := start(t)
+		_, err := a.Info(t.Context())
+		require.NoError(t, err)
+		shutDown(t, b)
+		broker.ghosts = []string{b.ID()}
+		began := time.Now()
+		info, err := a.Info(t.Context())
+		require.NoError(t, err)
+		require.Len(t, info.Nodes, 1)
+		require.Zero(t, time.Since(began))
+	})
 	inBubble(t, "the broker cannot say", func(t *testing.T) {
 		a, _, broker := start(t)
 		broker.err = errors.New("broker is down")

@@ -25,8 +25,9 @@ type attendance struct {
 	key   presenceKey
 	users int // that hold it or wait to; attendances.mu guards it
 
-	lock chan struct{} // of one slot: held across calls of presence and broker, each of which is bounded; guards below
-	told bool          // where joins and leaves are per user: others know that the user is there, or another node tells them
+	lock   chan struct{} // of one slot: held across calls of presence and broker, each of which is bounded; guards below
+	inVain time.Time     // when a join has waited for other nodes that did not answer; zero if none has
+	told   bool          // where joins and leaves are per user: others know that the user is there, or another node tells them
 
 	// These are changed by who holds the above, and attendances.mu.
 	clients int        // whose coming was told, or would have been

@@ -129,6 +129,19 @@ func TestPresenceGrace_AtAnotherNode(t *testing.T) {
 		require.Equal(t, []string{"room join ann", "room leave ann"}, c.seen())
 		require.NoError(t, c.presence.RemoveNode(t.Context(), "dead node"))
 	})
+	inBubble(t, "of entries that nobody answers for, only the first join waits", func(t *testing.T) {
+		c := startGraceCluster(t, 2, false)
+		for i := range 20 {
+			m := fanfare.ClientInfo{User: "kiosk", Client: fmt.Sprint("dead", i)}
+			require.NoError(t, c.presence.Add(t.Context(), "dead node", "room", m))
+		}
+		for range 20 {
+			enter(t, c.nodes[0], "kiosk")
+		}
+		time.Sleep(time.Second)
+		require.Len(t, c.seen(), 20)
+		require.NoError(t, c.presence.RemoveNode(t.Context(), "dead node"))
+	})
 	inBubble(t, "at two nodes at once", func(t *testing.T) {
 		c := startGraceCluster(t, 3, false)
 		enter(t, c.nodes[0], "ann").Close()

@@ -90,17 +90,21 @@ func (n *Node) arrived(s *subscription) {
 	}
 	join := s.announces && (!o.JoinLeavePerUser || !u.told)
 	u.told = u.told || join
-	tell := func() {
+	tell := func(inVain bool) {
+		if inVain {
+			u.inVain = time.Now()
+		}
 		if join {
 			n.publishMembership(s.channel, Membership{Joined: true, Info: info})
 		}
 		n.attendances.release(u)
 	}
 	elsewhere := int(s.clients) - here - away
-	if shared && o.PresenceGrace > 0 && elsewhere > 0 && n.recalls.from(n, k, elsewhere, join && !o.JoinLeavePerUser, tell) {
+	wait := join && !o.JoinLeavePerUser && (u.inVain.IsZero() || time.Since(u.inVain) > recallPause)
+	if shared && o.PresenceGrace > 0 && elsewhere > 0 && n.recalls.from(n, k, elsewhere, wait, tell) {
 		return
 	}
-	tell()
+	tell(false)
 }
 
 // left takes a client out of the channel's presence and tells the others, now or, if its user may be back, later. A client

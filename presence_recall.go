@@ -18,6 +18,9 @@ const (
 	recallWindow = 500 * time.Millisecond
 	// maxRecalls bounds the joins that wait. More are told at once, and a leave may follow.
 	maxRecalls = 10_000
+	// recallPause is how long no join of a user waits after one has waited in vain: the user's clients were of a node that has
+	// died, for instance, and everybody who comes would wait for the one before.
+	recallPause = 10 * time.Second
 	// maxRecalling and maxRecallsHeld bound the recalls of other nodes that are worked off at once, and those that wait for that.
 	maxRecalling, maxRecallsHeld = 16, 10_000
 )
@@ -46,8 +49,9 @@ type recall struct {
 }
 
 // from tells the other nodes that a user has come, who has so many clients elsewhere. Then, which may be now or after their
-// answers, it calls tell; with wait false it calls tell at once. It returns false if it does nothing.
-func (v *recalls) from(n *Node, k presenceKey, elsewhere int, wait bool, tell func()) bool {
+// answers, it calls tell, and says whether it has waited in vain; with wait false it calls tell at once. It returns false if it does
+// nothing.
+func (v *recalls) from(n *Node, k presenceKey, elsewhere int, wait bool, tell func(inVain bool)) bool {
 	if _, ok := n.broker.(ControlBus); !ok || n.ownsBroker {
 		return false
 	}
@@ -64,9 +68,9 @@ func (v *recalls) from(n *Node, k presenceKey, elsewhere int, wait bool, tell fu
 		ctx, cancel := context.WithTimeout(n.ctx, recallWindow)
 		defer cancel()
 		if r == nil {
-			tell()
+			tell(false)
 		} else {
-			defer tell()
+			defer func() { tell(ctx.Err() != nil) }()
 			defer v.end(q.ID)
 		}
 		err := n.send(ctx, "", &controlMessage{Op: opReturned, User: []byte(k.user), Channel: []byte(k.channel), Recall: q})

@@ -19,6 +19,8 @@ const (
 	surveyWindow = 250 * time.Millisecond
 	// maxAnswering bounds the surveys of other nodes that are answered at once, and maxUnanswered those that wait for that.
 	maxAnswering, maxUnanswered = 4, 256
+	// maxGone is how many nodes that have left are remembered.
+	maxGone = 256
 )
 
 // Operations of a [controlMessage] that are about surveys.
@@ -85,6 +87,7 @@ type surveyedChannel struct {
 type surveys struct {
 	mu         sync.Mutex // guards below
 	peers      map[string]bool
+	gone       []string // the last that have left, which the broker may list for a moment more; the newest last
 	running    map[string]*survey
 	answering  int
 	unanswered []*surveyMessage // of other nodes, in order
@@ -187,6 +190,9 @@ func (v *surveys) begin(id string, listed map[string]bool) *survey {
 	}
 	v.running[id] = s
 	v.known = true
+	for _, id := range v.gone {
+		delete(s.listed, id)
+	}
 	return s
 }
 
@@ -227,6 +233,9 @@ func (v *surveys) control(n *Node, m *controlMessage) {
 	switch m.Op {
 	case opGone:
 		delete(v.peers, q.From)
+		if v.gone = append(v.gone, q.From); len(v.gone) > maxGone {
+			v.gone = v.gone[1:]
+		}
 		for _, s := range v.running {
 			delete(s.listed, q.From)
 			s.wake()

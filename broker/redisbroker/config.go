@@ -33,7 +33,8 @@ type Config struct {
 	StreamTTL time.Duration
 
 	// Lease is how long a node that has died without a word still counts: its members stay present, its connections stay counted.
-	// A node renews it every third of that. At least a second. Default 10 s.
+	// A node renews it every third of that. Those of all nodes should be alike, and must be within a factor of ten. At least a
+	// second. Default 10 s.
 	Lease time.Duration
 
 	// Timeout bounds each operation, within its context. Default 2 s.

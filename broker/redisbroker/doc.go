@@ -63,6 +63,8 @@
 //     PresenceStats.Users and the counts of AddCounted still contain users of the dead node.
 //   - A node that was only stopped for longer than its lease notices when it goes on, begins a new lease, and brings back all that it
 //     still has. The others were told that its members had left.
+//   - Only the clocks of servers count. If a replica takes over whose clock is behind, a dead node counts longer by the difference, but
+//     for at most ten leases.
 //   - When a server was away, nobody is taken for dead until it has been back for the time of a lease: that leases ended meanwhile says
 //     nothing about their nodes. When it has been started again, has failed over, or has lost the leases, every node puts in again what
 //     it has, within a third of a lease after it is reached: 100 members with one script, 16 scripts at a time. Who left meanwhile is

@@ -95,9 +95,12 @@ func (h *holding) done(key placeKey, p *place) {
 	}
 }
 
-// soil makes everything known to be told again.
+// soil makes everything known to be told again, with the index: that may be on another server than what it names.
 func (h *holding) soil() {
 	for key, p := range h.places {
+		if len(p.entries) > 0 {
+			p.indexed = ""
+		}
 		for client, e := range p.entries {
 			e.dirty = true
 			h.dirty[debt{key, client}] = struct{}{}

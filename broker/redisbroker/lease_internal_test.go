@@ -103,6 +103,7 @@ func TestLease_LateConnectionIsCountedAgain(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	a, b := newPeer(t, "a", server.Addr()), newPeer(t, "b", server.Addr())
+	b.shards[0].keeper.sweeping.Store(true) // it claims nobody, however long this takes
 	require.True(t, a.connect("ann", "1", 1))
 	inc, k := a.incarnation(), a.shards[0].keeper
 	k.renewing <- struct{}{} // nobody renews
@@ -127,6 +128,26 @@ func TestLease_FailedOver(t *testing.T) {
 	sentinel.Failover()
 	eventually(t, 10*testLease, "all are there", func() bool { return p.stats("x").Clients == 300 })
 	require.Len(t, p.clients("x"), 300)
+}
+
+func TestLease_AnotherClockKeepsNobodyAlive(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a, victim := newPeer(t, "a", server.Addr()), newPeer(t, "victim", server.Addr())
+	w := watch(t, a)
+	victim.add("x", 3)
+	require.True(t, victim.connect("ann", "1", 1))
+	inc := victim.incarnation()
+	victim.die()
+	tomorrow := strconv.FormatInt(time.Now().Add(24*time.Hour).UnixMilli(), 10)
+	server.CLI("ZADD", a.key(kindLease, ""), tomorrow, inc)
+	eventually(t, 5*testLease, "there is room for others", func() bool { return a.connect("ann", "2", 1) })
+	eventually(t, 5*testLease, "its members are swept", func() bool { return len(w.all()) == 3 })
+
+	server.CLI("ZADD", a.key(kindLease, "")+"d", tomorrow, newIncarnation("ghost"))
+	eventually(t, 5*testLease, "who claimed it a day ago has no hold on it", func() bool {
+		return server.CLI("EXISTS", a.key(kindLease, "")+"d") == "0"
+	})
 }
 
 func TestLease_RestartedEmpty(t *testing.T) {

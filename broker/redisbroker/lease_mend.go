@@ -59,7 +59,7 @@ func (k *keeper) mend(ctx context.Context, h *holding) error {
 		return ctx.Err()
 	}
 	defer func() { <-h.mending }()
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group // a place that fails, on a server of a Cluster that is away for instance, must not keep others waiting
 	group.SetLimit(mendWorkers)
 	var repairs []repair
 	for _, r := range k.dirty(h) {

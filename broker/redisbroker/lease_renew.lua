@@ -24,6 +24,14 @@ for i = 7, #ARGV do
   end
 end
 
+-- An end that is far away was told by another clock, of the master before a failover for instance, and would keep the dead alive. Leases
+-- of other brokers may be longer, but not so much.
+for _, set in ipairs({leases, dying}) do
+  for _, inc in ipairs(redis.call('ZRANGEBYSCORE', set, '(' .. now + 10 * lease, '+inf')) do
+    redis.call('ZADD', set, now + lease, inc)
+  end
+end
+
 -- Whoever could not reach the server itself knows nothing of others: that a lease ended in the meantime may not be its node's fault.
 if now < last or now - last > lease / 2 then steady = now end
 local claimed = {}

@@ -3,12 +3,13 @@ package redisbroker
 import (
 	"context"
 	"log/slog"
+	"strconv"
 	"time"
 )
 
 const (
-	// sweepPlaces is the index of the last of the places of a dead incarnation that are read at once.
-	sweepPlaces = "99"
+	// sweepPlaces is how many places of a dead incarnation are read at once.
+	sweepPlaces = 100
 	// sweepMembers is how many members one script takes out.
 	sweepMembers = 500
 )
@@ -39,10 +40,13 @@ type sweep struct {
 	extended time.Time
 }
 
+// run goes on behind places that fail, whose server of a Cluster may be away for long: the others need not wait for it. What is left is
+// for whoever claims the incarnation next.
 func (s *sweep) run(ctx context.Context) error {
 	index := []string{s.index(s.inc)}
-	for {
-		result, err := s.shard.run(ctx, leaseIndex, index, []string{"ZRANGE", "0", sweepPlaces})
+	var failed error
+	for left := 0; ; { // places that failed: they stay in the index, in front
+		result, err := s.shard.run(ctx, leaseIndex, index, []string{"ZRANGE", strconv.Itoa(left), strconv.Itoa(left + sweepPlaces - 1)})
 		if err != nil {
 			return err
 		}
@@ -53,14 +57,24 @@ func (s *sweep) run(ctx context.Context) error {
 		if len(places) == 0 {
 			break
 		}
+		done := []string{"ZREM"}
 		for _, indexed := range places {
 			if err := s.place(ctx, placeOf(indexed)); err != nil {
-				return err
+				failed = err
+				left++
+				continue
 			}
+			done = append(done, indexed)
 		}
-		if _, err := s.shard.run(ctx, leaseIndex, index, append([]string{"ZREM"}, places...)); err != nil {
+		if len(done) == 1 {
+			continue
+		}
+		if _, err := s.shard.run(ctx, leaseIndex, index, done); err != nil {
 			return err
 		}
+	}
+	if failed != nil {
+		return failed
 	}
 	_, err := s.shard.run(ctx, leaseIndex, s.keys[1:2], []string{"ZREM", s.inc})
 	return err
