@@ -1,6 +1,9 @@
 package fanfare
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// maxJoin bounds how much is joined into one non-blocking write.
@@ -9,6 +12,8 @@ const (
 	maxBlockingWrite = 16 << 10
 	// maxTurn is how many writes a worker does for one client before the next one has its turn.
 	maxTurn = 4
+	// maxAwaitWritten bounds how long a recovery waits for the room that it needs in the queue.
+	maxAwaitWritten = time.Second
 )
 
 func (c *Client) startFlush() {
@@ -46,6 +51,7 @@ func (c *Client) writeNow(frames []byte) {
 func (c *Client) idle() {
 	o := &c.out
 	o.flushing, o.blocked = false, false
+	o.tellRest()
 	if o.empty != nil {
 		close(o.empty)
 	}
@@ -150,12 +156,26 @@ func (c *Client) tellDrained() {
 	c.out.drained, c.out.owing = nil, false
 }
 
+// awaitWritten waits a while until everything that is queued is written. Whoever reads is not kept waiting for want of room, and
+// told of a gap, because a goroutine has not had its turn; whoever does not read holds up nobody but itself.
+func (c *Client) awaitWritten() {
+	c.uncork() // else nobody writes
+	timer := time.NewTimer(maxAwaitWritten)
+	defer timer.Stop()
+	select {
+	case <-c.out.written():
+	case <-timer.C:
+	case <-c.ctx.Done():
+	}
+}
+
 // writeFailed ends a client whose connection takes nothing more. The caller stays the flusher: nobody writes after it.
 func (c *Client) writeFailed(err error) {
 	o := &c.out
 	o.mu.Lock()
 	o.closed = true
 	o.discard()
+	o.tellRest()
 	if o.empty == nil {
 		o.empty = make(chan struct{})
 	}

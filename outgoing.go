@@ -27,6 +27,7 @@ type outgoing struct {
 	closed   bool            // nothing is queued any more
 	owing    bool            // drained is not empty
 	empty    chan struct{}   // not nil once closed: closed when everything is written
+	rest     chan struct{}   // closed when everything is written, for this time, if somebody waits for that; or nil
 	drained  []*subscription // whose messages were dropped: to be told when the queue has drained
 
 	conn  transport.Conn
@@ -129,11 +130,34 @@ func (o *outgoing) due() bool {
 // heavy reports whether what waits is worth a write, or too much for a small queue to wait longer. The lock is held.
 func (o *outgoing) heavy() bool { return o.queue.Bytes() >= min(enough, o.max/8) }
 
-// room returns how much a reply may hold now so that it does not fill the queue: half of what is free.
-func (o *outgoing) room() int {
+// room returns how much a reply may hold now so that it does not fill the queue, which is half of what is free, and how much it may
+// when the queue is empty.
+func (o *outgoing) room() (now, most int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return max(0, o.max-o.queue.Bytes()) / 2
+	return max(0, o.max-o.queue.Bytes()) / 2, o.max / 2
+}
+
+// written returns a channel that is closed when everything that is queued has been handed to the connection.
+func (o *outgoing) written() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.rest == nil {
+		o.rest = make(chan struct{})
+	}
+	rest := o.rest
+	if !o.flushing {
+		o.tellRest()
+	}
+	return rest
+}
+
+// tellRest wakes those who wait until everything is written. The lock is held.
+func (o *outgoing) tellRest() {
+	if o.rest != nil {
+		close(o.rest)
+		o.rest = nil
+	}
 }
 
 // claim makes the caller, which is the client's worker, the flusher, if nothing is queued and nobody else is: it may then
