@@ -12,8 +12,9 @@ const (
 	maxBlockingWrite = 16 << 10
 	// maxTurn is how many writes a worker does for one client before the next one has its turn.
 	maxTurn = 4
-	// maxAwaitWritten bounds how long a recovery waits for the room that it needs in the queue.
-	maxAwaitWritten = time.Second
+	// maxAwaitWritten bounds how long a recovery waits for the room that it needs in the queue, for which it looks now and then.
+	maxAwaitWritten   = time.Second
+	awaitWrittenEvery = time.Millisecond
 )
 
 func (c *Client) startFlush() {
@@ -51,7 +52,6 @@ func (c *Client) writeNow(frames []byte) {
 func (c *Client) idle() {
 	o := &c.out
 	o.flushing, o.blocked = false, false
-	o.tellRest()
 	if o.empty != nil {
 		close(o.empty)
 	}
@@ -160,12 +160,15 @@ func (c *Client) tellDrained() {
 // told of a gap, because a goroutine has not had its turn; whoever does not read holds up nobody but itself.
 func (c *Client) awaitWritten() {
 	c.uncork() // else nobody writes
-	timer := time.NewTimer(maxAwaitWritten)
-	defer timer.Stop()
-	select {
-	case <-c.out.written():
-	case <-timer.C:
-	case <-c.ctx.Done():
+	// It is rare, and a channel to wait for would make every client larger.
+	look := time.NewTicker(awaitWrittenEvery)
+	defer look.Stop()
+	for began := time.Now(); !c.out.written() && time.Since(began) < maxAwaitWritten; {
+		select {
+		case <-look.C:
+		case <-c.ctx.Done():
+			return
+		}
 	}
 }
 
@@ -175,7 +178,6 @@ func (c *Client) writeFailed(err error) {
 	o.mu.Lock()
 	o.closed = true
 	o.discard()
-	o.tellRest()
 	if o.empty == nil {
 		o.empty = make(chan struct{})
 	}

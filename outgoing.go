@@ -27,7 +27,6 @@ type outgoing struct {
 	closed   bool            // nothing is queued any more
 	owing    bool            // drained is not empty
 	empty    chan struct{}   // not nil once closed: closed when everything is written
-	rest     chan struct{}   // closed when everything is written, for this time, if somebody waits for that; or nil
 	drained  []*subscription // whose messages were dropped: to be told when the queue has drained
 
 	conn  transport.Conn
@@ -138,26 +137,11 @@ func (o *outgoing) room() (now, most int) {
 	return max(0, o.max-o.queue.Bytes()) / 2, o.max / 2
 }
 
-// written returns a channel that is closed when everything that is queued has been handed to the connection.
-func (o *outgoing) written() <-chan struct{} {
+// written reports whether everything that was queued has been handed to the connection.
+func (o *outgoing) written() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.rest == nil {
-		o.rest = make(chan struct{})
-	}
-	rest := o.rest
-	if !o.flushing {
-		o.tellRest()
-	}
-	return rest
-}
-
-// tellRest wakes those who wait until everything is written. The lock is held.
-func (o *outgoing) tellRest() {
-	if o.rest != nil {
-		close(o.rest)
-		o.rest = nil
-	}
+	return !o.flushing
 }
 
 // claim makes the caller, which is the client's worker, the flusher, if nothing is queued and nobody else is: it may then
