@@ -2,6 +2,7 @@ package fanfare
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -306,8 +307,15 @@ func (c *Client) readSeam(ctx context.Context, o *opening) error {
 // goLive merges history and live messages of every subscription of the group, calls announce to queue the reply, and lets
 // the live flow go on behind it: steps 4 to 8 of spec 10.5. When a message is missing at the seam, history is read again.
 func (c *Client) goLive(group []*opening, announce func() error) error {
+	patient := true // once
 	for reads := 1; ; reads++ {
-		gaps, err := c.tryGoLive(group, announce)
+		gaps, err := c.tryGoLive(group, patient, announce)
+		if errors.Is(err, errCrowded) {
+			c.awaitWritten()
+			patient = false
+			reads--
+			continue
+		}
 		if err != nil || len(gaps) == 0 {
 			return err
 		}
@@ -327,7 +335,11 @@ func (c *Client) goLive(group []*opening, announce func() error) error {
 	}
 }
 
-func (c *Client) tryGoLive(group []*opening, announce func() error) (gaps []*opening, err error) {
+// errCrowded says that a recovery does not fit into the queue only because of what is to be written before it.
+var errCrowded = errors.New("fanfare: the queue has no room at the moment")
+
+// tryGoLive is one attempt. If it is patient, it returns errCrowded rather than recover less for want of room.
+func (c *Client) tryGoLive(group []*opening, patient bool, announce func() error) (gaps []*opening, err error) {
 	// Replies that recover share what room there is in the queue, so they are made one by one.
 	c.recovering.Lock()
 	defer c.recovering.Unlock()
@@ -335,11 +347,15 @@ func (c *Client) tryGoLive(group []*opening, announce func() error) (gaps []*ope
 		o.s.mu.Lock()
 		defer o.s.mu.Unlock()
 	}
-	room := c.out.room()
+	room, most := c.out.room()
+	patient = patient && room < most
 	for _, o := range group {
 		o.seam.maxBytes = max(room, 1)
 		if !o.merge() {
 			gaps = append(gaps, o)
+		}
+		if patient && o.joined.tooMuch > 0 && o.joined.tooMuch <= most {
+			return nil, errCrowded
 		}
 		room -= sizeOf(o.joined.publications, o.seam.escaped)
 		if o.wish.reject && o.seam.recover && !o.joined.recovered && len(gaps) == 0 {

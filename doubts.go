@@ -182,6 +182,7 @@ func (d *doubts) sleep(t time.Duration) bool {
 // repeated, after an error or because something else goes on.
 func (r *room) verify() (done bool, err error) {
 	r.mu.Lock()
+	r.suspected, r.verifiedAt = false, time.Now()
 	top, busy := r.top, r.repairing || r.lagging
 	nothing := top.Epoch == "" || r.subscribers == 0
 	q := HistoryQuery{}
@@ -255,9 +256,10 @@ func (r *room) reused(p *Publication) bool {
 	case r.node.ownsBroker: // it loses nothing
 	case p.Offset == r.delivered.Offset && r.print != 0:
 		return d.print(p) != r.print
-	case time.Since(r.suspectedAt) >= suspicionEvery:
-		r.suspectedAt = time.Now()
-		d.add(r)
+	case !r.suspected:
+		// Not at once if it was looked into a moment ago, but once more: that may have been before the stream lost something.
+		r.suspected = true
+		time.AfterFunc(suspicionEvery-time.Since(r.verifiedAt), func() { d.add(r) })
 	}
 	return false
 }

@@ -261,6 +261,22 @@ func TestRewoundStream(t *testing.T) {
 			require.Equal(t, []string{told}, events(c))
 		}
 	})
+	inBubble(t, "nor if one that was late has been looked into a moment ago", func(t *testing.T) {
+		g := startGap(t, kept, 3, noCheck)
+		g.publish(1, 9)
+		g.requireAll(1, 9)
+		had, err := g.broker.current().History(t.Context(), "x", fanfare.HistoryQuery{Limit: 4})
+		require.NoError(t, err)
+		g.broker.links[0].sink.Publication("x", had.Publications[3])
+		time.Sleep(500 * time.Millisecond)
+		g.requireReads(1)
+		g.broker.rewind(t, 6)
+		g.publish(10, 11) // with the offsets 4 and 5, and then nothing
+		time.Sleep(5 * time.Second)
+		for _, c := range g.clients {
+			require.Equal(t, []string{told}, events(c))
+		}
+	})
 	inBubble(t, "without positions the flow goes on", func(t *testing.T) {
 		o := kept
 		o.Recovery = fanfare.RecoveryOff

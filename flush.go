@@ -1,6 +1,9 @@
 package fanfare
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// maxJoin bounds how much is joined into one non-blocking write.
@@ -9,6 +12,9 @@ const (
 	maxBlockingWrite = 16 << 10
 	// maxTurn is how many writes a worker does for one client before the next one has its turn.
 	maxTurn = 4
+	// maxAwaitWritten bounds how long a recovery waits for the room that it needs in the queue, for which it looks now and then.
+	maxAwaitWritten   = time.Second
+	awaitWrittenEvery = time.Millisecond
 )
 
 func (c *Client) startFlush() {
@@ -148,6 +154,22 @@ func (c *Client) tellDrained() {
 		c.node.goroutines.start(func() { c.insufficient(s) })
 	}
 	c.out.drained, c.out.owing = nil, false
+}
+
+// awaitWritten waits a while until everything that is queued is written. Whoever reads is not kept waiting for want of room, and
+// told of a gap, because a goroutine has not had its turn; whoever does not read holds up nobody but itself.
+func (c *Client) awaitWritten() {
+	c.uncork() // else nobody writes
+	// It is rare, and a channel to wait for would make every client larger.
+	look := time.NewTicker(awaitWrittenEvery)
+	defer look.Stop()
+	for began := time.Now(); !c.out.written() && time.Since(began) < maxAwaitWritten; {
+		select {
+		case <-look.C:
+		case <-c.ctx.Done():
+			return
+		}
+	}
 }
 
 // writeFailed ends a client whose connection takes nothing more. The caller stays the flusher: nobody writes after it.

@@ -129,11 +129,19 @@ func (o *outgoing) due() bool {
 // heavy reports whether what waits is worth a write, or too much for a small queue to wait longer. The lock is held.
 func (o *outgoing) heavy() bool { return o.queue.Bytes() >= min(enough, o.max/8) }
 
-// room returns how much a reply may hold now so that it does not fill the queue: half of what is free.
-func (o *outgoing) room() int {
+// room returns how much a reply may hold now so that it does not fill the queue, which is half of what is free, and how much it may
+// when the queue is empty.
+func (o *outgoing) room() (now, most int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return max(0, o.max-o.queue.Bytes()) / 2
+	return max(0, o.max-o.queue.Bytes()) / 2, o.max / 2
+}
+
+// written reports whether everything that was queued has been handed to the connection.
+func (o *outgoing) written() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.flushing
 }
 
 // claim makes the caller, which is the client's worker, the flusher, if nothing is queued and nobody else is: it may then

@@ -50,6 +50,8 @@ type joined struct {
 	position Position
 	// live are buffered publications without an offset. They belong behind the reply.
 	live []*Publication
+	// tooMuch is the size of what was not recovered because it was over maxBytes, else 0.
+	tooMuch int
 }
 
 // merge joins history and live publications. It returns errSeamGap if a publication is missing between them: the history
@@ -88,10 +90,12 @@ func (s seam) merge() (joined, error) {
 			j.told = position // or a client that wants little would fall behind what is kept, and hear of a gap
 		}
 	}
-	if s.maxBytes > 0 && j.recovered && sizeOf(j.publications, s.escaped) > s.maxBytes {
-		// A reply that would fill the client's queue throws it out again and again: better to say that it was too much.
-		j.recovered, j.publications = false, nil
-		j.told = position
+	if s.maxBytes > 0 && j.recovered {
+		if size := sizeOf(j.publications, s.escaped); size > s.maxBytes {
+			// A reply that would fill the client's queue throws it out again and again: better to say that it was too much.
+			j.recovered, j.publications, j.tooMuch = false, nil, size
+			j.told = position
+		}
 	}
 	return j, nil
 }

@@ -36,7 +36,8 @@ type room struct {
 	delivered    Position // of the newest publication that came here
 	print        uint64   // of that publication, or 0 if not known
 	deliveredAt  time.Time
-	suspectedAt  time.Time // when something came last that may have taken another's place
+	suspected    bool      // something came that may have taken another's place, and that is about to be looked into
+	verifiedAt   time.Time // when a comparison was begun last
 	repairing    bool
 	missedAt     time.Time      // when the repair under way, or the last one, began
 	pending      []*Publication // came while repairing

@@ -170,6 +170,14 @@ func (b *Broker) tidy(p purge) {
 	}
 }
 
+// sync reads the server's clock. If that finds that the stream is another one, the nodes are to be told.
+func (b *Broker) sync(ctx context.Context) {
+	made := b.incarnated.Load()
+	if _, err := b.ensure(ctx); err != nil || b.incarnated.Load() != made {
+		b.mend() // reports what is wrong
+	}
+}
+
 // housekeep deletes what is not needed, renews the leases of the nodes, and reads the server's clock, until the broker is closed.
 func (b *Broker) housekeep() {
 	lease := time.NewTicker(b.config.Lease / 3)
@@ -184,7 +192,7 @@ func (b *Broker) housekeep() {
 		case <-lease.C:
 			work = b.renew
 		case <-synced.C:
-			work = func(ctx context.Context) { _, _ = b.ensure(ctx) } // watch reports what is wrong
+			work = b.sync
 		case p := <-b.purges:
 			work = func(ctx context.Context) { _ = b.purge(ctx, p.subject, p.below) }
 		}

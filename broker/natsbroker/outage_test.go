@@ -166,3 +166,18 @@ func TestStream_DeletedByAnOperatorIsMadeAgain(t *testing.T) {
 		return n > 0 && got[len(got)-1].Position == after
 	})
 }
+
+// Nobody may have needed the stream between its end and the moment in which the clock is read.
+func TestStream_FoundGoneByTheClockIsTold(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	b := s.broker(t, nil)
+	node := attach(t, b, "one", "x")
+	mustPublish(t, b, "x", "1")
+	require.NoError(t, b.js.DeleteStream(t.Context(), "fanfare"))
+	b.sync(t.Context())
+	eventually(t, "the node is told", func() bool {
+		n, _ := node.interruptions()
+		return n > 0
+	})
+}

@@ -1,6 +1,8 @@
 package natsbroker
 
 import (
+	"hash/maphash"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -122,6 +124,34 @@ func TestDelivery_ANodeThatIsTooSlowIsTold(t *testing.T) {
 	eventually(t, "the node is told", func() bool {
 		n, channels := node.interruptions()
 		return n > 0 && len(channels) == 1 && channels[0] == "x"
+	})
+}
+
+// A channel that has lost its only message is told of, although nothing else comes for it.
+func TestDelivery_ALossBehindOthersIsTold(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	b := s.broker(t, nil)
+	lane := func(channel string) uint64 {
+		return maphash.String(inboundSeed, token(channel)) % uint64(len(b.inbound))
+	}
+	quiet := "y"
+	for lane(quiet) != lane("x") {
+		quiet += "y"
+	}
+	node := attach(t, b, "one", "x", quiet)
+	node.block = make(chan struct{})
+	for range inboundMax + 1000 {
+		_, err := b.Publish(t.Context(), "x", &fanfare.Publication{Data: []byte("1")}, fanfare.StoreOptions{})
+		require.NoError(t, err)
+	}
+	mustPublish(t, b, quiet, "lost")
+	require.NoError(t, b.nc.Flush())
+	close(node.block)
+	eventually(t, "the node is told", func() bool {
+		node.mu.Lock()
+		defer node.mu.Unlock()
+		return slices.ContainsFunc(node.interrupted, func(channels []string) bool { return slices.Equal(channels, []string{quiet}) })
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"hash/maphash"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -120,6 +121,7 @@ var inboundSeed = maphash.MakeSeed()
 
 // deliver hands what the server sends to the sinks, until the broker is closed.
 func (b *Broker) deliver(inbound <-chan *nats.Msg) {
+	full, since := false, 0 // whether there may have been no room, and how many messages ago that was looked into
 	for {
 		select {
 		case <-b.closed:
@@ -129,10 +131,29 @@ func (b *Broker) deliver(inbound <-chan *nats.Msg) {
 			b.mu.Lock()
 			s := b.subscriptions[t]
 			b.mu.Unlock()
+			full = full || len(inbound) >= cap(inbound)-1 // it was full before this one was taken
+			since++
 			if s != nil {
 				b.handle(s, m)
 			}
+			if full && (len(inbound) == 0 || since >= cap(inbound)) {
+				full, since = false, 0
+				b.tellDropped()
+			}
 		}
+	}
+}
+
+// tellDropped tells the nodes of every channel that has lost something for want of room: of one that has lost its last message no
+// later one may come.
+func (b *Broker) tellDropped() {
+	b.mu.Lock()
+	all := slices.Collect(maps.Values(b.subscriptions))
+	b.mu.Unlock()
+	for _, s := range all {
+		s.mu.Lock()
+		s.tellDropped()
+		s.mu.Unlock()
 	}
 }
 
@@ -160,7 +181,15 @@ func (b *Broker) handle(s *subscription, raw *nats.Msg) {
 			call(l.sink)
 		}
 	}
-	if dropped, err := raw.Sub.Dropped(); err == nil && dropped > s.dropped {
+	s.tellDropped()
+}
+
+// tellDropped tells the nodes if messages have found no room since the last time. The lock is held.
+func (s *subscription) tellDropped() {
+	if s.sub == nil {
+		return
+	}
+	if dropped, err := s.sub.Dropped(); err == nil && dropped > s.dropped {
 		s.dropped = dropped
 		for _, l := range s.links {
 			l.interrupted([]string{s.channel})
