@@ -17,6 +17,7 @@ import (
 	"github.com/fanfare-go/fanfare"
 	"github.com/fanfare-go/fanfare/broker/internal/delivery"
 	"github.com/fanfare-go/fanfare/broker/internal/redistest"
+	"github.com/fanfare-go/fanfare/broker/redisbroker"
 )
 
 // scripts is where the published clients are.
@@ -136,26 +137,71 @@ func cutting(t *testing.T, b *delivery.Balancer) {
 	})
 }
 
-// TestSDK: published clients on every transport, whose connections are cut all the time, while Redis stands still, is killed and comes
-// back empty.
+// published is how many clients the script has.
+const published = 5
+
+// TestSDK: published clients on every transport, whose connections are cut all the time, so that they move between the nodes, while
+// something happens to Redis.
 func TestSDK(t *testing.T) {
 	t.Parallel()
-	s := redistest.Start(t)
-	r := start(t, at(s.Addr()), fanfare.Config{})
-	published := startSDK(t, r)
-	r.Invite(published)
-	cutting(t, r.Balancer)
-	r.AwaitAccepted(some)
-	s.Pause()
-	time.Sleep(away(t))
-	s.Resume()
-	r.AwaitAccepted(some)
-	require.Zero(t, r.Gaps(), "after the pause")
-	restart(t, s, r)
-	r.AwaitAccepted(more)
-	result := r.Finish()
-	require.Len(t, result.Gaps, len(r.Clients())+5, "everybody is told, the published clients too: %v", result.Gaps)
-	for client, gaps := range result.Gaps {
-		require.Equal(t, len(r.Channels()), gaps, client)
+	tests := map[string]struct {
+		start func(t *testing.T) (redis redisbroker.Config, fail func(r *delivery.Run))
+		told  int // channels, of three
+	}{
+		"stands still, then killed, comes back empty": {func(t *testing.T) (redisbroker.Config, func(r *delivery.Run)) {
+			s := redistest.Start(t)
+			return at(s.Addr()), func(r *delivery.Run) {
+				s.Pause()
+				time.Sleep(away(t))
+				s.Resume()
+				r.AwaitAccepted(some)
+				require.Zero(t, r.Gaps(), "after the pause")
+				restart(t, s, r)
+			}
+		}, 3},
+		"killed, comes back with data": {func(t *testing.T) (redisbroker.Config, func(r *delivery.Run)) {
+			s := redistest.Start(t, "--appendonly yes", "--appendfsync everysec")
+			return at(s.Addr()), func(r *delivery.Run) { restart(t, s, r) }
+		}, 3},
+		"closes the connections that subscribe": {func(t *testing.T) (redisbroker.Config, func(r *delivery.Run)) {
+			s := redistest.Start(t)
+			return at(s.Addr()), func(r *delivery.Run) {
+				for range 3 {
+					s.CLI("CLIENT", "KILL", "TYPE", "pubsub")
+					r.AwaitAccepted(some)
+				}
+			}
+		}, 0},
+		"fails over": {func(t *testing.T) (redisbroker.Config, func(r *delivery.Run)) {
+			s := redistest.StartSentinel(t)
+			redis := redisbroker.Config{Servers: []redisbroker.Server{{Addresses: s.Addrs(), SentinelMaster: s.MasterName}}}
+			return redis, func(*delivery.Run) { s.Failover() }
+		}, 3},
+		"moves a slot": {func(t *testing.T) (redisbroker.Config, func(r *delivery.Run)) {
+			c := redistest.StartCluster(t)
+			redis := redisbroker.Config{Servers: []redisbroker.Server{{Addresses: c.Addrs()}}}
+			return redis, func(r *delivery.Run) { c.MoveSlot("{." + r.Channels()[0] + "}") }
+		}, 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			redis, fail := tt.start(t)
+			r := start(t, redis, fanfare.Config{})
+			r.Invite(startSDK(t, r))
+			cutting(t, r.Balancer)
+			r.AwaitAccepted(some)
+			fail(r)
+			r.AwaitAccepted(more)
+			result := r.Finish()
+			if tt.told == 0 {
+				require.Empty(t, result.Gaps)
+				return
+			}
+			require.Len(t, result.Gaps, len(r.Clients())+published, "everybody is told, the published clients too: %v", result.Gaps)
+			for client, gaps := range result.Gaps {
+				require.Equal(t, tt.told, gaps, client)
+			}
+		})
 	}
 }
