@@ -46,7 +46,10 @@ func (b *Broker) AddConnection(ctx context.Context, c fanfare.UserConnection, li
 	k := b.shard(c.User).keeper
 	d := debt{placeKey{kindUser, c.User}, c.Client}
 	err = k.put(ctx, c.Node, forLink, d, fanfare.ClientInfo{}, func(inc string) (bool, error) {
-		a, err = k.addConnection(ctx, inc, c, limit, replace)
+		replaced := a.Replaced // by a try before, under a lease that was lost meanwhile
+		if a, err = k.addConnection(ctx, inc, c, limit, replace); a.Replaced.Client == "" {
+			a.Replaced = replaced
+		}
 		return a.Admitted, err
 	})
 	if err != nil {
