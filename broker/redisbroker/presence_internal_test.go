@@ -89,12 +89,14 @@ func TestPresence_KeepAliveDoesNotDependOnMembers(t *testing.T) {
 	a.add("x", 1)
 	few := measure()
 	fill(t, a, "x", 3000)
-	for i := range 50 {
+	const channels = 50
+	for i := range channels {
 		a.add(fmt.Sprint("channel", i), 1)
 	}
 	many := measure()
 	t.Logf("commands in a lease: %d with one member, %d with 3,050", few, many)
-	require.InDelta(t, few, many, float64(few)/2+5)
+	// A busy machine renews once more or less, which is some commands; one for each channel at each renewal would be 150.
+	require.Less(t, many, few+channels)
 }
 
 func TestPresence_Counted(t *testing.T) {
