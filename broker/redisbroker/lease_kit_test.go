@@ -19,6 +19,9 @@ import (
 // testLease is the shortest lease that the configuration allows.
 const testLease = time.Second
 
+// slack is what a busy machine may take longer than a test expects.
+const slack = 10 * time.Second
+
 // peer is a process with a node that is attached.
 type peer struct {
 	*Broker
@@ -151,7 +154,7 @@ func (w *told) all() map[string]int {
 
 func eventually(t *testing.T, within time.Duration, what string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(within); !condition(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(within + slack); !condition(); time.Sleep(5 * time.Millisecond) {
 		require.False(t, time.Now().After(end), "not within %v: %s", within, what)
 	}
 }
