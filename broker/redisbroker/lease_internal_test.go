@@ -298,9 +298,9 @@ func TestLease_RemoveNodeOfAnotherProcess(t *testing.T) {
 	w := watch(t, a, b)
 	a.add("x", 600)
 	require.True(t, a.connect("ann", "1", 1))
+	old := a.incarnation()
 	require.NoError(t, b.RemoveNode(t.Context(), "a"))
 	require.Zero(t, a.stats("x").Clients)
-	old := a.incarnation()
 	eventually(t, 2*testLease, "its node knows", func() bool {
 		return a.incarnation() != old && a.counts("ann", "1")
 	})
