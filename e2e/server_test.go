@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"sync"
 	"testing"
 	"time"
@@ -189,6 +190,9 @@ func (s *server) login(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user := r.URL.Query().Get("user")
 		if s.gate.closed(user) {
+			if path.Base(r.URL.Path) == "events" {
+				panic(http.ErrAbortHandler) // any answer that is not 200 would end an EventSource for good
+			}
 			http.Error(w, "closed by the test", http.StatusServiceUnavailable)
 			return
 		}
