@@ -37,7 +37,8 @@ type Config struct {
 	// second. Default 10 s.
 	Lease time.Duration
 
-	// Timeout bounds each operation, within its context. Default 2 s.
+	// Timeout bounds each operation, within its context. It should be less than half of Lease, or one renewal that hangs is the end of
+	// a lease. Default 2 s.
 	Timeout time.Duration
 
 	// Logger gets a line when a server goes away and when it is back. Default [slog.Default].

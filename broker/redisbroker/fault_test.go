@@ -141,6 +141,29 @@ func TestFault_AConnectionForSubscriptionsIsLost(t *testing.T) {
 	require.Zero(t, log.count("Redis is away"))
 }
 
+func TestFault_NoConnectionForSubscriptions(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--user app on >secret ~* &* +@all")
+	s := at(server.Addr())
+	s.Username, s.Password = "app", "secret"
+	b, log := impatient(t, s)
+	_, n := attach(t, b, "one", "x")
+	server.CLI("ACL", "SETUSER", "app", "resetpass", ">changed") // who is logged in stays so
+	server.CLI("CLIENT", "KILL", "TYPE", "pubsub")
+
+	const without, again = "no connection for subscriptions", "there is a connection for subscriptions again"
+	eventually(t, "it is said", func() bool { return log.count(without) == 1 })
+	require.Equal(t, 1, log.count("WRONGPASS"), "why it is so")
+	publish(t, b, "x", "missed")
+	server.CLI("ACL", "SETUSER", "app", ">secret")
+	eventually(t, "that it is there again is said", func() bool { return log.count(again) == 1 })
+	eventually(t, "the node is told", func() bool { return len(n.interruptions()) > 0 })
+	publish(t, b, "x", "heard")
+	eventually(t, "it delivers", func() bool { return slices.Contains(n.got("x"), "heard") })
+	require.Equal(t, 1, log.count(without), "once")
+	require.Zero(t, log.count("Redis is away"))
+}
+
 func TestFault_ASlotMoves(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t)

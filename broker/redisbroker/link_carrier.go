@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -48,9 +49,32 @@ func (c *carrier) message(m rueidis.PubSubMessage) {
 	} else {
 		err = deliverControl(links, m.Message, sub.carries == controlToAll)
 	}
-	if err != nil {
-		t.shard.broker.config.Logger.Warn("message of Redis not understood", slog.String("channel", m.Channel), slog.Any("err", err))
+	if err == nil {
+		return
 	}
+	if more, due := t.garbage.due(time.Now()); due {
+		t.shard.broker.config.Logger.Warn("message of Redis not understood",
+			slog.String("channel", m.Channel), slog.Any("err", err), slog.Int("more_before", more))
+	}
+}
+
+// garbage counts messages that nobody understands: of another version, or of another program. There may be thousands a second.
+type garbage struct {
+	mu    sync.Mutex // guards below; a leaf
+	quiet time.Time  // until when nothing is said
+	more  int        // messages about which nothing was said
+}
+
+// due reports whether to say something of a message now, which is once a minute, and how many came before of which nothing was said.
+func (g *garbage) due(now time.Time) (more int, due bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if now.Before(g.quiet) {
+		g.more++
+		return 0, false
+	}
+	more, g.more, g.quiet = g.more, 0, now.Add(time.Minute)
+	return more, true
 }
 
 func deliverMessage(links []*link, channel, text string) error {

@@ -21,8 +21,9 @@ type feed struct {
 	queue []*subscription // to look at; table.mu guards it
 
 	// The rest belongs to run.
-	owing []*subscription // is there again
-	whole bool            // all that the broker subscribes to
+	owing   []*subscription // is there again
+	whole   bool            // all that the broker subscribes to
+	without bool            // the log says that there is no connection
 
 	address atomic.Pointer[string] // of the server that the connection leads to
 	moved   chan struct{}          // says that it is not the master any more
@@ -48,16 +49,22 @@ func (f *feed) run() {
 	defer f.lose() // also what came into the queue while it paused: it belongs to another master now
 	log := f.master.shard.broker.config.Logger.With(slog.String("server", f.master.address))
 	wait, next := time.Duration(0), minBackoff
+	lost := time.Now()
 	for {
 		connected := time.Now()
-		served, err := f.serve()
+		served, err := f.serve(log)
 		f.lose()
 		if f.master.ctx.Err() != nil {
 			return
 		}
-		if served {
+		switch {
+		case served:
+			lost = time.Now()
 			log.Warn("connection for subscriptions lost", slog.Any("err", err))
 			f.master.look()
+		case !f.without && f.master.unavailable() == nil && time.Since(lost) > f.master.shard.broker.config.Timeout:
+			f.without = true
+			log.Error("no connection for subscriptions, though Redis serves: what other nodes publish does not arrive", slog.Any("err", err))
 		}
 		if served && time.Since(connected) > maxBackoff {
 			next = minBackoff
@@ -70,7 +77,7 @@ func (f *feed) run() {
 }
 
 // serve connects, and does what the table wants until the connection breaks. It reports whether there was one.
-func (f *feed) serve() (served bool, err error) {
+func (f *feed) serve(log *slog.Logger) (served bool, err error) {
 	address := f.present()
 	client, _ := f.master.client.Dedicate()
 	defer client.Close()
@@ -85,6 +92,10 @@ func (f *feed) serve() (served bool, err error) {
 		if err := f.master.check(); err != nil {
 			return false, err
 		}
+	}
+	if f.without {
+		f.without = false
+		log.Info("there is a connection for subscriptions again")
 	}
 	f.address.Store(&address)
 	drain(f.moved)

@@ -2,11 +2,29 @@ package redisbroker
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanfare-go/fanfare"
 )
+
+func TestGarbage_IsSaidOnceAMinute(t *testing.T) {
+	var g garbage
+	now := time.Now()
+	more, due := g.due(now)
+	require.True(t, due)
+	require.Zero(t, more)
+	for range 3 {
+		_, due = g.due(now.Add(59 * time.Second))
+		require.False(t, due)
+	}
+	more, due = g.due(now.Add(time.Minute))
+	require.True(t, due)
+	require.Equal(t, 3, more)
+	_, due = g.due(now.Add(time.Minute))
+	require.False(t, due)
+}
 
 func TestMessage_RoundTrips(t *testing.T) {
 	p := &fanfare.Publication{Data: []byte{0, ' ', 255}, Tags: map[string]string{"k": "v"}, Except: "c"}

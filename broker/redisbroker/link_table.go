@@ -15,6 +15,7 @@ import (
 type table struct {
 	shard    *shard
 	stranded atomic.Bool // some subscription is wanted, not there, and in no queue
+	garbage  garbage
 
 	mu     sync.RWMutex // guards below, and the subscriptions
 	byName map[string]*subscription
