@@ -124,6 +124,7 @@ func (a *app) show(w http.ResponseWriter, r *http.Request) {
 	h, err := a.node.History(r.Context(), channel, fanfare.HistoryQuery{Limit: shown, Reverse: true})
 	if err != nil {
 		a.logger.ErrorContext(r.Context(), "history not read", "err", err)
+		w.Header().Set("Refresh", "2") // the browser tries again by itself
 		http.Error(w, "Redis does not answer. Please try again.", http.StatusServiceUnavailable)
 		return
 	}

@@ -130,3 +130,20 @@ func TestTime_IsToldOnce(t *testing.T) {
 	}
 	require.Len(t, times, len(h.Publications))
 }
+
+// mute is a broker that has no history to give.
+type mute struct{ fanfare.Broker }
+
+func (mute) History(context.Context, string, fanfare.HistoryQuery) (fanfare.HistoryResult, error) {
+	return fanfare.HistoryResult{}, fanfare.ErrUnavailable
+}
+
+func TestPage_ComesBackByItselfWhenRedisDoes(t *testing.T) {
+	broker := mute{fanfare.NewMemoryBroker(fanfare.MemoryBrokerConfig{})}
+	a, err := newApp(fanfare.Config{Name: "node-1", Broker: broker, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, a.node.Shutdown(context.Background())) })
+	w := a.send("GET", "/", nil, "")
+	require.Equal(t, http.StatusServiceUnavailable, w.Code)
+	require.Equal(t, "2", w.Header().Get("Refresh"))
+}
