@@ -65,7 +65,7 @@ type Node struct {
 
 	surveys surveys
 	recalls recalls
-	graves  graves // of the members of dead nodes
+	tidings tidings // of members of nodes that died
 
 	operationsMu sync.Mutex                  // guards below
 	operations   map[string][]controlMessage // of other nodes, by user; an entry is there while somebody executes them

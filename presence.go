@@ -46,10 +46,11 @@ type PresenceScanner interface {
 // others in the channels of that.
 type PresenceWatcher interface {
 	// WatchDead makes the living node one of those that are told. When a dead node's members are taken out, gone is called
-	// with them: of each member exactly one watcher is told, by one call. It is called from a goroutine of the presence, never by
-	// two at once for one watcher, and must not block for long. It is not called any more after stop returned, which may be
-	// called twice, but not by gone.
-	WatchDead(node string, gone func(channel string, members []ClientInfo)) (stop func(), err error)
+	// with them: of each member exactly one watcher is told, by one call. If the node itself was taken for dead, because it could
+	// not reach the presence for a while, back is called with those of its members that were taken out, when they are in again.
+	// Both are called from goroutines of the presence, never by two at once for one watcher, and must not block for long. They
+	// are not called any more after stop returned, which may be called twice, but not by them.
+	WatchDead(node string, gone, back func(channel string, members []ClientInfo)) (stop func(), err error)
 }
 
 // UserPresence is a [Presence] that counts the clients of a user in one step with their coming and going. With it

@@ -132,10 +132,12 @@ func (l *leases) close() {
 	l.goroutines.Wait()
 }
 
-// watcher is told of members of dead nodes.
+// watcher is told of members of dead nodes, and of its own if others took it for dead.
 type watcher struct {
-	mu   sync.Mutex // held while it is told; guards below
-	gone func(channel string, members []fanfare.ClientInfo)
+	node string
+
+	mu         sync.Mutex // held while it is told; guards below
+	gone, back func(channel string, members []fanfare.ClientInfo)
 }
 
 func (l *leases) watch(w *watcher) (stop func(), err error) {
@@ -147,7 +149,7 @@ func (l *leases) watch(w *watcher) (stop func(), err error) {
 	l.watchers = append(l.watchers, w)
 	return func() {
 		w.mu.Lock()
-		w.gone = nil
+		w.gone, w.back = nil, nil
 		w.mu.Unlock()
 		l.mu.Lock()
 		l.watchers = slices.DeleteFunc(l.watchers, func(other *watcher) bool { return other == w })
@@ -170,6 +172,23 @@ func (l *leases) tell(channel string, members []fanfare.ClientInfo) {
 		if w.tell(channel, members) {
 			return
 		}
+	}
+}
+
+// tellBack tells the watchers of a node that its members are in again.
+func (l *leases) tellBack(node, channel string, members []fanfare.ClientInfo) {
+	l.mu.Lock()
+	watchers := slices.Clone(l.watchers)
+	l.mu.Unlock()
+	for _, w := range watchers {
+		if w.node != node {
+			continue
+		}
+		w.mu.Lock()
+		if w.back != nil {
+			w.back(channel, members)
+		}
+		w.mu.Unlock()
 	}
 }
 

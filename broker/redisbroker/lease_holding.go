@@ -50,6 +50,7 @@ type entry struct {
 	info    fanfare.ClientInfo // of a member
 	leaving bool               // it is to be taken out
 	dirty   bool               // Redis may say something else
+	mourned bool               // a member of which others may have been told that it is gone
 }
 
 func newHolding(node string) *holding {
@@ -104,6 +105,18 @@ func (h *holding) soil() {
 		for client, e := range p.entries {
 			e.dirty = true
 			h.dirty[debt{key, client}] = struct{}{}
+		}
+	}
+}
+
+// mourn notes that others have taken the node for dead.
+func (h *holding) mourn() {
+	for key, p := range h.places {
+		if key.kind != kindMembers {
+			continue
+		}
+		for _, e := range p.entries {
+			e.mourned = true
 		}
 	}
 }

@@ -58,7 +58,7 @@ func TestLease_PausedNodeComesBack(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	a, paused := newPeer(t, "a", server.Addr()), newPeer(t, "paused", server.Addr())
-	w := watch(t, a)
+	w, own := watch(t, a), watch(t, paused)
 	paused.add("x", 250)
 	require.True(t, paused.connect("ann", "first", 2))
 	require.True(t, a.connect("ann", "second", 2))
@@ -70,6 +70,7 @@ func TestLease_PausedNodeComesBack(t *testing.T) {
 	<-k.renewing
 	eventually(t, testLease, "all are back", func() bool { return a.stats("x") == fanfare.PresenceStats{Clients: 250, Users: 7} })
 	require.Len(t, a.clients("x"), 250)
+	eventually(t, testLease, "its node knows", func() bool { return len(own.returned()) == 250 })
 	eventually(t, testLease, "connections are, too", func() bool { return paused.counts("ann", "first") })
 	require.False(t, a.connect("ann", "third", 2))
 	for range 3 { // and they stay
@@ -81,6 +82,11 @@ func TestLease_PausedNodeComesBack(t *testing.T) {
 	require.Equal(t, 249, a.stats("x").Clients)
 	require.NoError(t, paused.RemoveNode(t.Context(), "paused"))
 	require.Equal(t, fanfare.PresenceStats{}, a.stats("x"))
+	require.Empty(t, own.all())
+	require.Empty(t, w.returned(), "of others")
+	for member, times := range own.returned() {
+		require.Equal(t, 1, times, member)
+	}
 }
 
 func TestLease_LostConnectionsKeepTheirPlace(t *testing.T) {
@@ -167,6 +173,7 @@ func TestLease_RestartedEmpty(t *testing.T) {
 	require.False(t, b.connect("ann", "2", 1))
 	require.NotContains(t, b.clients("x"), "failed")
 	require.Empty(t, w.all())
+	require.Empty(t, w.returned(), "nobody was told that they had gone")
 }
 
 func TestLease_AwayWithData(t *testing.T) {
@@ -236,6 +243,7 @@ func TestLease_PausedServerKillsNobody(t *testing.T) {
 		}
 	}
 	require.Empty(t, w.all())
+	require.Empty(t, w.returned())
 }
 
 func TestLease_TwoSweepersAtOnce(t *testing.T) {

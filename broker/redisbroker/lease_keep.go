@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -23,10 +24,13 @@ var (
 	leaseEndSource string
 	//go:embed lease_sweeping.lua
 	leaseSweepingSource string
+	//go:embed lease_swept.lua
+	leaseSweptSource string
 
 	leaseRenew    = rueidis.NewLuaScript(leaseRenewSource)
 	leaseEnd      = rueidis.NewLuaScript(leaseEndSource)
 	leaseSweeping = rueidis.NewLuaScript(leaseSweepingSource)
+	leaseSwept    = rueidis.NewLuaScript(leaseSweptSource)
 )
 
 // keeper keeps the leases of this broker's nodes at one server.
@@ -34,7 +38,7 @@ type keeper struct {
 	leases *leases
 	shard  *shard
 	lease  time.Duration
-	keys   []string // of leases, of what is dying, and of what was removed
+	keys   []string // of leases, of what is dying, of what was removed, and of what was swept
 
 	wake     chan struct{} // of keep; one slot
 	mending  chan struct{} // wakes mendAll; one slot
@@ -55,7 +59,7 @@ type keeper struct {
 func newKeeper(l *leases, s *shard) *keeper {
 	leases := l.broker.key(kindLease, "")
 	return &keeper{
-		leases: l, shard: s, lease: l.broker.config.Lease, keys: []string{leases, leases + "d", leases + "r"},
+		leases: l, shard: s, lease: l.broker.config.Lease, keys: []string{leases, leases + "d", leases + "r", leases + "s"},
 		wake: make(chan struct{}, 1), mending: make(chan struct{}, 1), claims: make(chan string, 1), renewing: make(chan struct{}, 1),
 		holdings: make(map[string]*holding), dead: make(map[string]bool), orphans: make(map[debt]bool),
 	}
@@ -228,6 +232,9 @@ func (k *keeper) renewed(r renewal, begun []string) {
 	}
 	for _, inc := range r.lost {
 		if h := k.holdings[nodeOf(inc)]; h != nil && h.inc == inc {
+			if slices.Contains(r.mourned, inc) {
+				h.mourn()
+			}
 			h.inc, h.held = newIncarnation(h.node), false
 			h.soil()
 		}

@@ -128,18 +128,22 @@ func steady(t *testing.T, peers ...*peer) {
 type told struct {
 	mu    sync.Mutex // guards below
 	times map[string]int
+	back  map[string]int
 }
 
 func watch(t *testing.T, peers ...*peer) *told {
-	w := &told{times: make(map[string]int)}
-	for _, p := range peers {
-		stop, err := p.WatchDead(p.node, func(channel string, members []fanfare.ClientInfo) {
+	w := &told{times: make(map[string]int), back: make(map[string]int)}
+	count := func(times map[string]int) func(string, []fanfare.ClientInfo) {
+		return func(channel string, members []fanfare.ClientInfo) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			for _, m := range members {
-				w.times[channel+"/"+m.Client]++
+				times[channel+"/"+m.Client]++
 			}
-		})
+		}
+	}
+	for _, p := range peers {
+		stop, err := p.WatchDead(p.node, count(w.times), count(w.back))
 		require.NoError(t, err)
 		t.Cleanup(stop)
 	}
@@ -150,6 +154,13 @@ func (w *told) all() map[string]int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return maps.Clone(w.times)
+}
+
+// returned is whom a node was told are in again.
+func (w *told) returned() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.back)
 }
 
 func eventually(t *testing.T, within time.Duration, what string, condition func() bool) {
@@ -173,9 +184,10 @@ func calls(s *redistest.Server) map[string]int64 {
 	return calls
 }
 
-// leftovers are what a server keeps of presence, connections and nodes.
+// leftovers are what a server keeps of presence, connections and nodes, but for what it remembers of the swept for a day.
 func leftovers(s *redistest.Server) []string {
-	return strings.Fields(s.CLI("--scan", "--pattern", "fanfare:[pul]:*"))
+	keys := strings.Fields(s.CLI("--scan", "--pattern", "fanfare:[pul]:*"))
+	return slices.DeleteFunc(keys, func(key string) bool { return key == "fanfare:l:{.}s" && number(s.CLI("PTTL", key)) > 0 })
 }
 
 var background = context.Background()

@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/fanfare-go/fanfare"
 )
 
 const (
@@ -111,13 +113,21 @@ func (k *keeper) repair(ctx context.Context, h *holding, r repair) error {
 		err = k.tellAgain(ctx, h, inc, r)
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
+	settled := err
+	if err == nil && !r.leaving && h.inc != inc {
+		settled = errLost
+	}
+	var back []fanfare.ClientInfo
 	for i, e := range r.entries {
-		failed := err
-		if failed == nil && !r.leaving && h.inc != inc {
-			failed = errLost
+		if e.mourned && settled == nil && !r.leaving {
+			e.mourned = false
+			back = append(back, e.info)
 		}
-		h.settle(r.key, h.places[r.key], r.clients[i], e, r.leaving, failed)
+		h.settle(r.key, h.places[r.key], r.clients[i], e, r.leaving, settled)
+	}
+	k.mu.Unlock()
+	if len(back) > 0 {
+		k.leases.tellBack(h.node, r.key.name, back)
 	}
 	return err
 }

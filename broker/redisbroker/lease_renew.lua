@@ -1,17 +1,19 @@
 -- Renews leases, begins new ones, and says who lives.
 -- KEYS: leases (sorted set: when each ends), dying (sorted set: until when each dead incarnation is in somebody's hands),
---       removed (sorted set: which were taken away on purpose, and until when that is remembered)
+--       removed (sorted set: which were taken away on purpose, and until when that is remembered), swept (the same of those whose
+--       members were taken out because they were dead)
 -- ARGV: lease and claim in ms; the time of the caller's last renewal, and since when it has had no interruption; how long ago the
 --       lease that it claims must have ended, or -1 to claim none; how many new leases; these; those to renew
 -- Returns the time, since when without interruption, leases with their ends, the dying, the lost, the lost ones that were taken
---       away, the claimed one, and those that were renewed after their end, before anybody claimed them.
-local leases, dying, removed = KEYS[1], KEYS[2], KEYS[3]
+--       away, the claimed one, those that were renewed after their end, before anybody claimed them, and the lost ones that others
+--       have claimed, so that somebody may have been told that their members are gone.
+local leases, dying, removed, swept = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local lease, claim, last, steady, delay = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local new = tonumber(ARGV[6])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local lost, taken, late = {}, {}, {}
+local lost, taken, late, mourned = {}, {}, {}, {}
 for i = 7, #ARGV do
   local inc = ARGV[i]
   local before = redis.call('ZSCORE', leases, inc)
@@ -21,6 +23,7 @@ for i = 7, #ARGV do
   else
     table.insert(lost, inc)
     if redis.call('ZREM', removed, inc) == 1 then table.insert(taken, inc) end
+    if redis.call('ZSCORE', dying, inc) or redis.call('ZSCORE', swept, inc) then table.insert(mourned, inc) end
   end
 end
 
@@ -45,4 +48,4 @@ if delay >= 0 and now - steady >= lease then
     redis.call('ZADD', dying, now + claim, claimed[1])
   end
 end
-return {now, steady, redis.call('ZRANGE', leases, 0, -1, 'WITHSCORES'), redis.call('ZRANGE', dying, 0, -1), lost, taken, claimed, late}
+return {now, steady, redis.call('ZRANGE', leases, 0, -1, 'WITHSCORES'), redis.call('ZRANGE', dying, 0, -1), lost, taken, claimed, late, mourned}

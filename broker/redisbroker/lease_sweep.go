@@ -12,6 +12,8 @@ const (
 	sweepPlaces = 100
 	// sweepMembers is how many members one script takes out.
 	sweepMembers = 500
+	// rememberSwept is how long a node may be out of reach and still find out that others took it for dead.
+	rememberSwept = 24 * time.Hour
 )
 
 // sweepAll takes out what dead incarnations have left, one after the other, as the keeper claims them.
@@ -76,7 +78,11 @@ func (s *sweep) run(ctx context.Context) error {
 	if failed != nil {
 		return failed
 	}
-	_, err := s.shard.run(ctx, leaseIndex, s.keys[1:2], []string{"ZREM", s.inc})
+	remember := "0"
+	if s.tell {
+		remember = milliseconds(rememberSwept)
+	}
+	_, err := s.shard.run(ctx, leaseSwept, []string{s.keys[1], s.keys[3]}, []string{s.inc, remember})
 	return err
 }
 

@@ -25,6 +25,7 @@ type renewal struct {
 	taken   []string // those of them whose members were taken out on purpose
 	claimed []string // a dead one that this broker is to sweep
 	late    []string // own ones that others may have taken for dead for a moment
+	mourned []string // those of the lost whose members others may have been told are gone
 }
 
 func parseRenewal(result rueidis.RedisResult) (renewal, error) {
@@ -33,7 +34,7 @@ func parseRenewal(result rueidis.RedisResult) (renewal, error) {
 	if err != nil {
 		return r, err
 	}
-	var lists [6][]string
+	var lists [7][]string
 	for i := range lists {
 		if lists[i], err = answer[i+2].AsStrSlice(); err != nil {
 			return r, err
@@ -51,7 +52,7 @@ func parseRenewal(result rueidis.RedisResult) (renewal, error) {
 	for _, inc := range lists[1] {
 		r.view.dying[inc] = true
 	}
-	r.lost, r.taken, r.claimed, r.late = lists[2], lists[3], lists[4], lists[5]
+	r.lost, r.taken, r.claimed, r.late, r.mourned = lists[2], lists[3], lists[4], lists[5], lists[6]
 	return r, nil
 }
 

@@ -150,14 +150,15 @@ func (p *Presence) RemoveNode(ctx context.Context, node string) error {
 }
 
 // WatchDead implements [fanfare.PresenceWatcher]. A call has at most 500 members, and a slow one delays the sweeping. If a watcher's
-// process dies while it sweeps, nobody is told of the members that it has just taken out.
-func (p *Presence) WatchDead(_ string, gone func(channel string, members []fanfare.ClientInfo)) (stop func(), err error) {
+// process dies while it sweeps, nobody is told of the members that it has just taken out. A node that was out of reach for up to a day is
+// told when its members are back: all of them, also if the sweeping had not come to all.
+func (p *Presence) WatchDead(node string, gone, back func(channel string, members []fanfare.ClientInfo)) (stop func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, fanfare.ErrClosed
 	}
-	if stop, err = p.broker.leases.watch(&watcher{gone: gone}); err == nil {
+	if stop, err = p.broker.leases.watch(&watcher{node: node, gone: gone, back: back}); err == nil {
 		p.stops = append(p.stops, stop)
 	}
 	return stop, err

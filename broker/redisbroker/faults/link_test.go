@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/fanfare-go/fanfare"
 	"github.com/fanfare-go/fanfare/broker/internal/delivery"
 	"github.com/fanfare-go/fanfare/broker/internal/redistest"
+	"github.com/fanfare-go/fanfare/fanfaretest"
 )
 
 // TestLink_Cut: what is between one of the nodes and Redis cuts the connections over which it hears. It finds by itself what it has
@@ -53,4 +55,43 @@ func TestLink_BlackHole(t *testing.T) {
 	}
 	r.AwaitAccepted(some)
 	require.Empty(t, r.Finish().Gaps)
+}
+
+// TestLink_CutOffForALease: a node that reaches nothing for longer than its lease is dead to the others, though its clients are still
+// there. They leave, and come again when it is back.
+func TestLink_CutOffForALease(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	p := newProxy(t, s.Addr())
+	var nodes []*fanfare.Node
+	for _, address := range []string{p.address(), s.Addr()} {
+		redis := at(address)
+		redis.Lease, redis.Timeout = lease, lease/2
+		n := newNode(t, redis, fanfare.Config{Authenticate: fanfaretest.Authenticate})
+		n.Channel("room", fanfare.ChannelOptions{Public: true, Presence: true, ForceJoinLeave: true})
+		nodes = append(nodes, n)
+	}
+	observer := fanfaretest.Connect(t, nodes[1], "observer")
+	_, err := observer.Subscribe("room")
+	require.NoError(t, err)
+	seen := func(kind, user string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		event, err := observer.Next(ctx)
+		require.NoError(t, err)
+		require.Equal(t, kind+" "+user, string(event.Kind)+" "+event.Info.User)
+	}
+	seen("join", "observer")
+	_, err = fanfaretest.Connect(t, nodes[0], "ann").Subscribe("room")
+	require.NoError(t, err)
+	seen("join", "ann")
+
+	p.hold(true)
+	seen("leave", "ann")
+	p.hold(false)
+	seen("join", "ann")
+	members, err := nodes[1].Presence(t.Context(), "room")
+	require.NoError(t, err)
+	require.Len(t, members, 2)
 }

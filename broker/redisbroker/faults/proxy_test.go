@@ -17,6 +17,7 @@ type proxy struct {
 
 	mu    sync.Mutex // guards below
 	lines map[*line]bool
+	held  bool // all of them, and those that come
 	shut  bool
 }
 
@@ -57,6 +58,7 @@ func (p *proxy) accept() {
 		l.resumed = sync.NewCond(&l.mu)
 		p.mu.Lock()
 		shut := p.shut
+		l.held = p.held
 		p.lines[l] = true
 		p.mu.Unlock()
 		if shut {
@@ -110,6 +112,16 @@ func (l *line) hold(held bool) {
 	l.held = held
 	l.mu.Unlock()
 	l.resumed.Broadcast()
+}
+
+// hold lets nothing through any more, or all again.
+func (p *proxy) hold(held bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = held
+	for l := range p.lines {
+		l.hold(held)
+	}
 }
 
 func (p *proxy) forget(l *line) {
