@@ -53,26 +53,26 @@ var errMalformed = errors.New("natsbroker: malformed message")
 
 func (m message) append(dst []byte) []byte {
 	dst = appendNumber(dst, fieldKind, uint64(m.kind))
-	dst = appendText(dst, fieldEpoch, m.epoch)
+	dst = wire.AppendField(dst, fieldEpoch, m.epoch)
 	dst = appendNumber(dst, fieldTop, m.top)
 	dst = appendNumber(dst, fieldTime, uint64(m.time))
 	dst = appendNumber(dst, fieldFloor, m.floor)
 	dst = appendNumber(dst, fieldPurged, m.purged)
 	dst = appendNumber(dst, fieldVersion, m.version)
-	dst = appendText(dst, fieldVersionEpoch, m.versionEpoch)
+	dst = wire.AppendField(dst, fieldVersionEpoch, m.versionEpoch)
 	packed := make([]byte, 0, 128)
 	for _, l := range m.limits {
 		packed = protowire.AppendVarint(protowire.AppendVarint(packed, l.upTo), uint64(l.age))
 	}
-	dst = appendPacked(dst, fieldLimits, packed)
+	dst = wire.AppendField(dst, fieldLimits, packed)
 	packed = packed[:0]
 	for _, k := range m.marks {
 		packed = protowire.AppendVarint(protowire.AppendVarint(packed, k.offset), k.seq)
 		packed = protowire.AppendVarint(packed, uint64(k.time))
 	}
-	dst = appendPacked(dst, fieldMarks, packed)
+	dst = wire.AppendField(dst, fieldMarks, packed)
 	dst = appendNumber(dst, fieldExpires, uint64(m.expires))
-	return appendPacked(dst, fieldPayload, m.payload)
+	return wire.AppendField(dst, fieldPayload, m.payload)
 }
 
 // parseMessage decodes what append made, but for the limits and marks. It keeps parts of data.
@@ -195,18 +195,4 @@ func appendNumber(dst []byte, n protowire.Number, value uint64) []byte {
 		return dst
 	}
 	return protowire.AppendVarint(protowire.AppendTag(dst, n, protowire.VarintType), value)
-}
-
-func appendText(dst []byte, n protowire.Number, value string) []byte {
-	if value == "" {
-		return dst
-	}
-	return protowire.AppendString(protowire.AppendTag(dst, n, protowire.BytesType), value)
-}
-
-func appendPacked(dst []byte, n protowire.Number, value []byte) []byte {
-	if len(value) == 0 {
-		return dst
-	}
-	return protowire.AppendBytes(protowire.AppendTag(dst, n, protowire.BytesType), value)
 }

@@ -1,11 +1,14 @@
 package natsbroker
 
 import (
+	"encoding/hex"
 	"math"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fanfare-go/fanfare/broker/internal/wire"
 )
 
 func TestMessage_RoundTrip(t *testing.T) {
@@ -30,10 +33,29 @@ func TestMessage_RoundTrip(t *testing.T) {
 	}
 }
 
+// Nodes of other versions read and write the same messages, so their bytes do not change.
+func TestMessage_Bytes(t *testing.T) {
+	for want, m := range map[string]message{
+		"0801 120165 1809 2005 2803 3002 3807 420176 4a04040a0914 5206046401087804 7a0178": {
+			kind: kindPublication, payload: []byte("x"), state: state{
+				epoch: "e", top: 9, time: 5, floor: 3, purged: 2, version: 7, versionEpoch: "v",
+				limits: []limit{{4, 10}, {9, 20}}, marks: []mark{{4, 100, 1}, {8, 120, 4}},
+			},
+		},
+		"0802 120165":      {kind: kindMarker, payload: []byte{}, state: state{epoch: "e"}},
+		"0803 1803 580c":   {kind: kindKey, expires: 12, state: state{top: 3}},
+		"0805 7a0100":      {kind: kindMembership, payload: []byte{0}},
+		"0804 7a03000102":  {kind: kindPassing, payload: []byte{0, 1, 2}},
+		"0801 187f 38ac02": {kind: kindPublication, state: state{top: 127, version: 300}},
+	} {
+		require.Equal(t, strings.ReplaceAll(want, " ", ""), hex.EncodeToString(m.append(nil)))
+	}
+}
+
 func TestMessage_UnknownFieldsAreSkipped(t *testing.T) {
 	data := message{kind: kindMarker, state: state{epoch: "e"}}.append(nil)
 	data = appendNumber(data, 100, 5)
-	data = appendText(data, 101, "later")
+	data = wire.AppendField(data, 101, "later")
 	m, err := parseMessage(data)
 	require.NoError(t, err)
 	require.Equal(t, "e", m.epoch)

@@ -41,9 +41,9 @@ func AppendPublication(dst []byte, p *fanfare.Publication) []byte {
 	}
 	for k, v := range p.Tags {
 		dst = protowire.AppendTag(dst, publicationTag, protowire.BytesType)
-		dst = protowire.AppendBytes(dst, appendString(appendString(nil, tagKey, k), tagValue, v))
+		dst = protowire.AppendBytes(dst, AppendField(AppendField(nil, tagKey, k), tagValue, v))
 	}
-	return appendString(dst, publicationExcept, p.Except)
+	return AppendField(dst, publicationExcept, p.Except)
 }
 
 // Publication decodes what [AppendPublication] made. It keeps parts of message.
@@ -85,8 +85,8 @@ func Publication(message []byte) (*fanfare.Publication, error) {
 
 // AppendClientInfo appends m.
 func AppendClientInfo(dst []byte, m fanfare.ClientInfo) []byte {
-	dst = appendString(dst, infoUser, m.User)
-	dst = appendString(dst, infoClient, m.Client)
+	dst = AppendField(dst, infoUser, m.User)
+	dst = AppendField(dst, infoClient, m.Client)
 	dst = appendBytes(dst, infoConnInfo, m.ConnInfo)
 	return appendBytes(dst, infoChanInfo, m.ChanInfo)
 }
@@ -140,19 +140,21 @@ func Membership(message []byte) (fanfare.Membership, error) {
 	return m, nil
 }
 
+// AppendField appends a field that has a length, unless it is empty.
+func AppendField[T string | []byte](dst []byte, n protowire.Number, value T) []byte {
+	if len(value) == 0 {
+		return dst
+	}
+	dst = protowire.AppendVarint(protowire.AppendTag(dst, n, protowire.BytesType), uint64(len(value)))
+	return append(dst, value...)
+}
+
 // appendBytes leaves nil out, and keeps what is empty.
 func appendBytes(dst []byte, n protowire.Number, value []byte) []byte {
 	if value == nil {
 		return dst
 	}
 	return protowire.AppendBytes(protowire.AppendTag(dst, n, protowire.BytesType), value)
-}
-
-func appendString(dst []byte, n protowire.Number, value string) []byte {
-	if value == "" {
-		return dst
-	}
-	return protowire.AppendString(protowire.AppendTag(dst, n, protowire.BytesType), value)
 }
 
 // fields calls f for every field that has a length, and skips others: they are of a later version.

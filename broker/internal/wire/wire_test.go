@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"encoding/hex"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -52,6 +54,21 @@ func TestMembership_RoundTrip(t *testing.T) {
 		got, err := Membership(AppendMembership(nil, m))
 		require.NoError(t, err)
 		require.Equal(t, m, got)
+	}
+}
+
+// Nodes of other versions read and write the same messages, so their bytes do not change.
+func TestAppend_Bytes(t *testing.T) {
+	info := fanfare.ClientInfo{User: "u", Client: "c", ConnInfo: []byte("1"), ChanInfo: []byte{}}
+	for want, message := range map[string][]byte{
+		"0a026869 120b 0a0175 120163 1a0131 2200 1a06 0a016b 120176 220178": AppendPublication(nil, &fanfare.Publication{
+			Data: []byte("hi"), Info: &info, Tags: map[string]string{"k": "v"}, Except: "x",
+		}),
+		"0a00":               AppendPublication(nil, &fanfare.Publication{Data: []byte{}}),
+		"0a0101 1203 0a0175": AppendMembership(nil, fanfare.Membership{Joined: true, Info: fanfare.ClientInfo{User: "u"}}),
+		"1200":               AppendMembership(nil, fanfare.Membership{}),
+	} {
+		require.Equal(t, strings.ReplaceAll(want, " ", ""), hex.EncodeToString(message))
 	}
 }
 
