@@ -13,15 +13,14 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"regexp"
 	"slices"
 	"syscall"
+
+	"github.com/fanfare-go/fanfare/benchmarks/internal/rounds"
 )
 
 type options struct {
-	only       *regexp.Regexp
-	pairs      int
-	quick      bool
+	rounds.Options
 	redisCore  string
 	clientCore string
 	profile    string
@@ -30,26 +29,10 @@ type options struct {
 func parseOptions(args []string) (options, error) {
 	var o options
 	f := flag.NewFlagSet("redis", flag.ContinueOnError)
-	only := f.String("only", "", "regular expression of what to measure: publish, latency, presence")
-	f.IntVar(&o.pairs, "pairs", 5, "runs of each")
-	f.BoolVar(&o.quick, "quick", false, "one short run of each: to see that it works, not to quote")
 	f.StringVar(&o.redisCore, "redis-core", "0", "cores of redis-server, as taskset takes them")
 	f.StringVar(&o.clientCore, "client-core", "1", "cores of this program and of redis-benchmark")
 	f.StringVar(&o.profile, "cpuprofile", "", "file for a CPU profile of this program")
-	if err := f.Parse(args); err != nil {
-		return o, err
-	}
-	if f.NArg() > 0 {
-		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
-	}
-	if o.pairs < 1 {
-		return o, fmt.Errorf("-pairs %d must be 1 or more", o.pairs)
-	}
-	if o.quick {
-		o.pairs = 1
-	}
-	var err error
-	o.only, err = regexp.Compile(*only)
+	err := o.Parse(f, args, "what to measure: publish, latency, presence")
 	return o, err
 }
 
@@ -98,9 +81,9 @@ func run(ctx context.Context, o options, out, progress io.Writer) error {
 		return err
 	}
 	defer s.stop()
-	chosen := slices.DeleteFunc(scenarios(), func(c scenario) bool { return !o.only.MatchString(c.name) })
+	chosen := slices.DeleteFunc(scenarios(), func(c scenario) bool { return !o.Only.MatchString(c.name) })
 	if len(chosen) == 0 {
-		return fmt.Errorf("nothing is called %q", o.only)
+		return fmt.Errorf("nothing is called %q", o.Only)
 	}
 	var reports []report
 	for _, c := range chosen {

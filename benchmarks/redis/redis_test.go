@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -80,7 +79,8 @@ func TestRun_Quick(t *testing.T) {
 		}
 	}
 	var out, progress bytes.Buffer
-	o := options{only: regexp.MustCompile(""), pairs: 1, quick: true, redisCore: "0"}
+	o, err := parseOptions([]string{"-quick"})
+	require.NoError(t, err)
 	require.NoError(t, run(t.Context(), o, &out, &progress), "%s", &progress)
 	for line := range strings.Lines(out.String()) {
 		require.NotContains(t, line, "NaN")

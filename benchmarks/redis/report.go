@@ -6,14 +6,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"os"
-	"os/exec"
-	"runtime"
 	"runtime/pprof"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/fanfare-go/fanfare/benchmarks/internal/rounds"
 )
 
 // scenario measures several things in turns.
@@ -67,18 +66,18 @@ type report struct {
 // measure runs the cases in rounds, every second one the other way round, so that what drifts meanwhile favours nobody.
 func measure(ctx context.Context, c scenario, s *server, o options, progress io.Writer) (report, error) {
 	r := report{scenario: c}
-	for round := range o.pairs {
+	for round := range o.Pairs {
 		order := slices.Clone(c.cases)
 		if round%2 == 1 {
 			slices.Reverse(order)
 		}
 		results := make(map[string]figures)
 		for _, m := range order {
-			f, err := m.run(ctx, s, sizes{o.quick})
+			f, err := m.run(ctx, s, sizes{o.Quick})
 			if err != nil {
 				return r, fmt.Errorf("%s: %w", m.name, err)
 			}
-			fmt.Fprintf(progress, "%s, round %d of %d, %s: %v\n", c.name, round+1, o.pairs, m.name, f)
+			fmt.Fprintf(progress, "%s, round %d of %d, %s: %v\n", c.name, round+1, o.Pairs, m.name, f)
 			results[m.name] = f
 		}
 		r.rounds = append(r.rounds, results)
@@ -116,46 +115,16 @@ func (r report) line(row row) string {
 		if row.difference {
 			form = "+ %s (%s to %s) over "
 		}
-		comparison = fmt.Sprintf(form, number(median(compared)), number(slices.Min(compared)), number(slices.Max(compared))) + row.against
+		comparison = fmt.Sprintf(form, rounds.Number(rounds.Median(compared)), rounds.Number(slices.Min(compared)), rounds.Number(slices.Max(compared))) + row.against
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s |\n", row.what, number(median(own)), comparison, row.targetWords)
-}
-
-func median(values []float64) float64 {
-	s := slices.Sorted(slices.Values(values))
-	middle := len(s) / 2
-	if len(s)%2 == 1 {
-		return s[middle]
-	}
-	return (s[middle-1] + s[middle]) / 2
-}
-
-// number prints three significant digits of small values, and all before the point.
-func number(v float64) string {
-	if v == 0 {
-		return "0"
-	}
-	digits := max(0, 2-int(math.Floor(math.Log10(math.Abs(v)))))
-	return fmt.Sprintf("%.*f", digits, v)
+	return fmt.Sprintf("| %s | %s | %s | %s |\n", row.what, rounds.Number(rounds.Median(own)), comparison, row.targetWords)
 }
 
 // describe says what is needed to judge or repeat the figures.
 func describe(ctx context.Context, o options, s *server) string {
-	said := func(name string, args ...string) string {
-		b, err := exec.CommandContext(ctx, name, args...).Output()
-		if err != nil {
-			return "unknown"
-		}
-		return strings.TrimSpace(string(b))
-	}
 	load, _ := os.ReadFile("/proc/loadavg")
-	rounds := fmt.Sprintf("medians of %d alternating rounds", o.pairs)
-	if o.quick {
-		rounds = "one short round, not to be quoted"
-	}
-	return fmt.Sprintf("%s, commit %s, %s, Redis %s, Linux %s, redis-server on core %s, all else on core %s, load in the end %s; %s.",
-		time.Now().Format(time.DateOnly), said("git", "describe", "--always", "--dirty"), runtime.Version(), s.version(), said("uname", "-r"),
-		o.redisCore, o.clientCore, strings.Join(strings.Fields(string(load))[:1], ""), rounds)
+	return fmt.Sprintf("%s, Redis %s, redis-server on core %s, all else on core %s, load in the end %s; %s.",
+		rounds.Origin(ctx), s.version(), o.redisCore, o.clientCore, strings.Join(strings.Fields(string(load))[:1], ""), o.Method())
 }
 
 // profiled runs f under a CPU profile, if there is a file for it.

@@ -189,10 +189,10 @@ func (b *bench) loadgen(ctx context.Context, addr string, pid int, label string,
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	args := []string{"-c", b.clientCore, filepath.Join(b.dir, "loadgen"), "-addr", addr, "-pid", strconv.Itoa(pid), "-label", label}
-	cmd := exec.CommandContext(ctx, "taskset", append(args, l.words(b.quick)...)...)
+	cmd := exec.CommandContext(ctx, "taskset", append(args, l.words(b.Quick)...)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	b.logf("  %s: loadgen %s\n", label, strings.Join(l.words(b.quick), " "))
+	b.logf("  %s: loadgen %s\n", label, strings.Join(l.words(b.Quick), " "))
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, bytes.TrimSpace(stderr.Bytes()))
 	}

@@ -9,16 +9,15 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/fanfare-go/fanfare/benchmarks/internal/rounds"
 )
 
 type options struct {
-	only       *regexp.Regexp
-	pairs      int
-	quick      bool
+	rounds.Options
 	variants   []variant
 	serverCore string
 	clientCore string
@@ -28,11 +27,7 @@ type options struct {
 
 func parseOptions(args []string) (options, error) {
 	var o options
-	only := ""
 	f := flag.NewFlagSet("run", flag.ContinueOnError)
-	f.StringVar(&only, "only", "", "regular expression of the scenarios to run")
-	f.IntVar(&o.pairs, "pairs", 5, "runs of each scenario")
-	f.BoolVar(&o.quick, "quick", false, "one short pair of each: to see that it works, not to quote")
 	f.Func("server", "flags of a server to measure, also \"\"; repeat it to compare several. A first word @PATH is another binary", func(s string) error {
 		v, err := parseVariant(s)
 		o.variants = append(o.variants, v)
@@ -42,24 +37,13 @@ func parseOptions(args []string) (options, error) {
 	f.StringVar(&o.clientCore, "client-core", "1", "cores of the clients")
 	f.StringVar(&o.raw, "raw", "", "file to append every result of loadgen to, one JSON object per line")
 	f.BoolVar(&o.list, "list", false, "list the scenarios")
-	if err := f.Parse(args); err != nil {
+	if err := o.Parse(f, args, "the scenarios to run"); err != nil {
 		return o, err
-	}
-	if f.NArg() > 0 {
-		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
-	}
-	if o.pairs < 1 {
-		return o, fmt.Errorf("-pairs %d must be 1 or more", o.pairs)
-	}
-	if o.quick {
-		o.pairs = 1
 	}
 	if len(o.variants) == 0 {
 		o.variants = []variant{{}}
 	}
-	var err error
-	o.only, err = regexp.Compile(only)
-	return o, err
+	return o, nil
 }
 
 // variant is a server to measure.
@@ -109,9 +93,9 @@ func main() {
 }
 
 func run(ctx context.Context, o options, out, progress io.Writer) error {
-	chosen := slices.DeleteFunc(scenarios(), func(s scenario) bool { return !o.only.MatchString(s.name) })
+	chosen := slices.DeleteFunc(scenarios(), func(s scenario) bool { return !o.Only.MatchString(s.name) })
 	if len(chosen) == 0 {
-		return fmt.Errorf("no scenario matches %q", o.only)
+		return fmt.Errorf("no scenario matches %q", o.Only)
 	}
 	if o.list {
 		for _, s := range chosen {
@@ -127,8 +111,8 @@ func run(ctx context.Context, o options, out, progress io.Writer) error {
 	var reports []report
 	for _, s := range chosen {
 		r := report{scenario: s, variants: o.variants, servers: make([][]result, len(o.variants))}
-		for pair := range o.pairs {
-			b.logf("%s, pair %d of %d\n", s.name, pair+1, o.pairs)
+		for pair := range o.Pairs {
+			b.logf("%s, pair %d of %d\n", s.name, pair+1, o.Pairs)
 			if err := b.pair(ctx, &r, pair); err != nil {
 				return err
 			}

@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"os"
-	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
-	"time"
+
+	"github.com/fanfare-go/fanfare/benchmarks/internal/rounds"
 )
 
 // report is what the pairs of a scenario gave. A run that failed is nil.
@@ -24,21 +22,7 @@ type report struct {
 
 // describe says what is needed to judge or repeat the figures.
 func describe(ctx context.Context, o options) string {
-	// Where one of these is not to be had, the figures still are.
-	said := func(name string, args ...string) string {
-		b, err := exec.CommandContext(ctx, name, args...).Output()
-		if err != nil {
-			return "unknown"
-		}
-		return strings.TrimSpace(string(b))
-	}
-	commit := said("git", "describe", "--always", "--dirty")
-	pairs := fmt.Sprintf("medians of %d alternating runs", o.pairs)
-	if o.quick {
-		pairs = "one short run, not to be quoted"
-	}
-	return fmt.Sprintf("%s, commit %s, %s, Linux %s, %s, server on core %s, clients on core %s; %s.",
-		time.Now().Format(time.DateOnly), commit, runtime.Version(), said("uname", "-r"), cpuModel(), o.serverCore, o.clientCore, pairs)
+	return fmt.Sprintf("%s, %s, server on core %s, clients on core %s; %s.", rounds.Origin(ctx), cpuModel(), o.serverCore, o.clientCore, o.Method())
 }
 
 func cpuModel() string {
@@ -101,31 +85,13 @@ func (r report) cells(variant int, f figure) []string {
 	}
 	times := ""
 	if len(ratios) > 0 {
-		times = fmt.Sprintf("%.3f (%.3f–%.3f)", median(ratios), slices.Min(ratios), slices.Max(ratios))
+		times = fmt.Sprintf("%.3f (%.3f–%.3f)", rounds.Median(ratios), slices.Min(ratios), slices.Max(ratios))
 	}
 	text := func(values []float64, none string) string {
 		if len(values) == 0 {
 			return none
 		}
-		return number(median(values))
+		return rounds.Number(rounds.Median(values))
 	}
 	return []string{text(own, "failed"), text(floor, ""), times, f.target}
-}
-
-func median(values []float64) float64 {
-	s := slices.Sorted(slices.Values(values))
-	middle := len(s) / 2
-	if len(s)%2 == 1 {
-		return s[middle]
-	}
-	return (s[middle-1] + s[middle]) / 2
-}
-
-// number prints three significant digits of small values, and all before the point.
-func number(v float64) string {
-	if v == 0 {
-		return "0"
-	}
-	digits := max(0, 2-int(math.Floor(math.Log10(math.Abs(v)))))
-	return fmt.Sprintf("%.*f", digits, v)
 }

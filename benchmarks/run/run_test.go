@@ -14,20 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestMedian(t *testing.T) {
-	t.Parallel()
-	require.Equal(t, 2.0, median([]float64{3, 1, 2}))
-	require.Equal(t, 2.5, median([]float64{4, 1, 3, 2}))
-	require.Equal(t, 7.0, median([]float64{7}))
-}
-
-func TestNumber_KeepsThreeDigits(t *testing.T) {
-	t.Parallel()
-	for text, v := range map[string]float64{"0": 0, "0.0312": 0.03124, "7.12": 7.1234, "171": 171.4, "3300000": 3.3e6, "-12.3": -12.34} {
-		require.Equal(t, text, number(v))
-	}
-}
-
 func TestScenarios_HaveNamesOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	seen := make(map[string]bool)
@@ -71,12 +57,12 @@ func TestOptions_TakeSeveralServers(t *testing.T) {
 		names = append(names, v.String())
 	}
 	require.Equal(t, []string{"default", "-pprof -x=1", "@" + binary + " -pprof"}, names)
-	require.Equal(t, 1, o.pairs)
+	require.Equal(t, 1, o.Pairs)
 
 	o, err = parseOptions(nil)
 	require.NoError(t, err)
 	require.Equal(t, []variant{{}}, o.variants)
-	require.Equal(t, 5, o.pairs)
+	require.Equal(t, 5, o.Pairs)
 }
 
 func TestPair_TurnsTheOrderRoundEverySecondTime(t *testing.T) {

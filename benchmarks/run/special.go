@@ -20,7 +20,7 @@ const (
 func idle(ctx context.Context, b *bench, v variant) (result, error) {
 	const few, middle, most = 5_000, 10_000, 18_000
 	hold := "5s"
-	if b.quick {
+	if b.Quick {
 		hold = "1s"
 	}
 	var rss []float64
@@ -69,7 +69,7 @@ const (
 // neighbour compares the app's handler beside a fan-out with the handler of an idle server.
 func neighbour(ctx context.Context, b *bench, v variant) (result, error) {
 	seconds := neighbourSeconds
-	if b.quick {
+	if b.Quick {
 		seconds /= quickShare
 	}
 	rate, err := b.findHalfLoad(ctx, v)
@@ -103,7 +103,7 @@ func (b *bench) findHalfLoad(ctx context.Context, v variant) (float64, error) {
 	rate, best, distance := 50.0, 0.0, math.Inf(1)
 	for range tries {
 		l := paceOf(rate, seconds)
-		if b.quick {
+		if b.Quick {
 			l.count *= quickShare // a shorter run does not tell
 		}
 		r, err := b.server(ctx, v, l)
