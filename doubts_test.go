@@ -110,44 +110,24 @@ func TestInterrupted(t *testing.T) {
 	})
 	inBubble(t, "a subscriber that was reading meanwhile", func(t *testing.T) {
 		g := startGap(t, kept, 0, noCheck)
-		gate := make(chan struct{})
-		g.broker.onHistory = func(_ context.Context, read func()) error {
-			g.broker.set(func() { g.broker.onHistory = nil })
-			read()
-			<-gate
-			return nil
-		}
-		c := fanfaretest.Connect(t, g.Node, "ann")
-		subscribed := make(chan error, 1)
-		go func() {
-			_, err := c.Subscribe("x")
-			subscribed <- err
-		}()
-		synctest.Wait()
+		c, finish := g.beginSubscribe("ann")
 		g.broker.lose(1)
 		g.publish(1, 1)
 		g.broker.interrupt()
 		time.Sleep(time.Second) // the node does not know yet where the stream stood
-		close(gate)
-		require.NoError(t, <-subscribed)
+		finish()
 		time.Sleep(time.Second)
 		require.Equal(t, []string{"x 1"}, events(c))
 	})
 	inBubble(t, "again while one is worked off", func(t *testing.T) {
 		g := startGap(t, kept, 1, noCheck)
-		gate := make(chan struct{})
-		g.broker.onHistory = func(_ context.Context, read func()) error {
-			g.broker.set(func() { g.broker.onHistory = nil })
-			read()
-			<-gate
-			return nil
-		}
+		release := g.broker.holdNextRead()
 		g.broker.interrupt()
 		time.Sleep(time.Second)
 		g.broker.lose(1)
 		g.publish(1, 1)
 		g.broker.interrupt()
-		close(gate)
+		release()
 		time.Sleep(time.Second)
 		g.requireAll(1, 1)
 	})
@@ -293,26 +273,12 @@ func TestRewoundStream(t *testing.T) {
 		g := startGap(t, kept, 1, noCheck)
 		g.publish(1, 5)
 		g.requireAll(1, 5)
-		gate := make(chan struct{})
-		g.broker.onHistory = func(_ context.Context, read func()) error {
-			g.broker.set(func() { g.broker.onHistory = nil })
-			read()
-			<-gate
-			return nil
-		}
-		late := fanfaretest.Connect(t, g.Node, "late")
-		subscribed := make(chan error, 1)
-		go func() {
-			_, err := late.Subscribe("x")
-			subscribed <- err
-		}()
-		synctest.Wait()
+		late, finish := g.beginSubscribe("late")
 		g.broker.rewind(t, 2)
 		g.broker.interrupt()
 		time.Sleep(time.Second)
 		require.Equal(t, []string{told}, events(g.clients[0]))
-		close(gate)
-		require.NoError(t, <-subscribed)
+		finish()
 		require.Equal(t, []string{told}, events(late))
 	})
 	inBubble(t, "the log says it once", func(t *testing.T) {

@@ -82,6 +82,20 @@ func (b *faultBroker) hangHistory() (release func()) {
 	}
 }
 
+// holdNextRead makes the next read wait, with what it has read, until release is called. The following ones are as always.
+func (b *faultBroker) holdNextRead() (release func()) {
+	gate := make(chan struct{})
+	b.set(func() {
+		b.onHistory = func(_ context.Context, read func()) error {
+			b.set(func() { b.onHistory = nil })
+			read()
+			<-gate
+			return nil
+		}
+	})
+	return func() { close(gate) }
+}
+
 // readCount is how often History was called.
 func (b *faultBroker) readCount() int {
 	b.mu.Lock()

@@ -89,6 +89,25 @@ func (g *gapTest) requireReads(n int) {
 	g.reads = g.broker.readCount()
 }
 
+// beginSubscribe returns a client that is subscribing to the channel, and has read where its stream stands: what happens now comes between
+// that and the flow. The subscribe has succeeded when finish returns.
+func (g *gapTest) beginSubscribe(user string) (c *fanfaretest.Client, finish func()) {
+	g.t.Helper()
+	c = fanfaretest.Connect(g.t, g.Node, user)
+	release := g.broker.holdNextRead()
+	subscribed := make(chan error, 1)
+	go func() {
+		_, err := c.Subscribe("x")
+		subscribed <- err
+	}()
+	synctest.Wait()
+	return c, func() {
+		g.t.Helper()
+		release()
+		require.NoError(g.t, <-subscribed)
+	}
+}
+
 func TestRepair(t *testing.T) {
 	inBubble(t, "a lost publication is read once for all, and nobody notices", func(t *testing.T) {
 		g := startGap(t, kept, 20)
@@ -350,24 +369,11 @@ func TestRepair_PositionCheck(t *testing.T) {
 		// No publication has come to the node, so its idea of the stream is what the later subscriber read.
 		g := startGap(t, kept, 0, check)
 		g.broker.lose(1)
-		early, late := fanfaretest.Connect(t, g.Node, "early"), fanfaretest.Connect(t, g.Node, "late")
-		gate := make(chan struct{})
-		g.broker.onHistory = func(_ context.Context, read func()) error {
-			g.broker.set(func() { g.broker.onHistory = nil })
-			read()
-			<-gate
-			return nil
-		}
-		subscribed := make(chan error, 1)
-		go func() {
-			_, err := early.Subscribe("x")
-			subscribed <- err
-		}()
-		synctest.Wait()
+		early, finish := g.beginSubscribe("early")
 		g.publish(1, 1)
+		late := fanfaretest.Connect(t, g.Node, "late")
 		requireSubscribe(t, late, "x")
-		close(gate)
-		require.NoError(t, <-subscribed)
+		finish()
 		time.Sleep(15 * time.Second)
 		require.Equal(t, []string{"x unsubscribe 2500 insufficient state"}, events(early))
 		require.Empty(t, events(late))
