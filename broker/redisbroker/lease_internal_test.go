@@ -56,8 +56,7 @@ func TestLease_DeadNode(t *testing.T) {
 
 func TestLease_PausedNodeComesBack(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	a, paused := newPeer(t, "a", server.Addr()), newPeer(t, "paused", server.Addr())
+	_, a, paused := startPair(t, "a", "paused")
 	w, own := watch(t, a), watch(t, paused)
 	paused.add("x", 250)
 	require.True(t, paused.connect("ann", "first", 2))
@@ -91,8 +90,7 @@ func TestLease_PausedNodeComesBack(t *testing.T) {
 
 func TestLease_LostConnectionsKeepTheirPlace(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	a, b := newPeer(t, "a", server.Addr()), newPeer(t, "b", server.Addr())
+	server, a, b := startPair(t, "a", "b")
 	require.True(t, a.connect("ann", "first", 2))
 	require.True(t, b.connect("ann", "second", 2))
 	old := a.incarnation()
@@ -107,8 +105,7 @@ func TestLease_LostConnectionsKeepTheirPlace(t *testing.T) {
 
 func TestLease_LateConnectionIsCountedAgain(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	a, b := newPeer(t, "a", server.Addr()), newPeer(t, "b", server.Addr())
+	server, a, b := startPair(t, "a", "b")
 	b.shards[0].keeper.sweeping.Store(true) // it claims nobody, however long this takes
 	require.True(t, a.connect("ann", "1", 1))
 	inc, k := a.incarnation(), a.shards[0].keeper
@@ -138,8 +135,7 @@ func TestLease_FailedOver(t *testing.T) {
 
 func TestLease_AnotherClockKeepsNobodyAlive(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	a, victim := newPeer(t, "a", server.Addr()), newPeer(t, "victim", server.Addr())
+	server, a, victim := startPair(t, "a", "victim")
 	w := watch(t, a)
 	victim.add("x", 3)
 	require.True(t, victim.connect("ann", "1", 1))
@@ -158,8 +154,7 @@ func TestLease_AnotherClockKeepsNobodyAlive(t *testing.T) {
 
 func TestLease_RestartedEmpty(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	a, b := newPeer(t, "a", server.Addr()), newPeer(t, "b", server.Addr())
+	server, a, b := startPair(t, "a", "b")
 	w := watch(t, a, b)
 	a.add("x", 120)
 	b.add("y", 3)
@@ -223,8 +218,7 @@ func restartEmpty(c *redistest.Cluster, master *redistest.Server) {
 
 func TestLease_PausedServerKillsNobody(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	a, b := newPeer(t, "a", server.Addr()), newPeer(t, "b", server.Addr())
+	server, a, b := startPair(t, "a", "b")
 	w := watch(t, a, b)
 	a.add("x", 50)
 	b.add("x", 50)
@@ -272,8 +266,7 @@ func TestLease_TwoSweepersAtOnce(t *testing.T) {
 
 func TestLease_SweeperThatDiedIsReplaced(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	a, victim := newPeer(t, "a", server.Addr()), newPeer(t, "victim", server.Addr())
+	server, a, victim := startPair(t, "a", "victim")
 	w := watch(t, a)
 	victim.add("x", 10)
 	inc := victim.incarnation()
@@ -301,8 +294,7 @@ func TestLease_MembersThatNobodySweepsAreFound(t *testing.T) {
 
 func TestLease_RemoveNodeOfAnotherProcess(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	a, b := newPeer(t, "a", server.Addr()), newPeer(t, "b", server.Addr())
+	_, a, b := startPair(t, "a", "b")
 	w := watch(t, a, b)
 	a.add("x", 600)
 	require.True(t, a.connect("ann", "1", 1))
@@ -321,8 +313,7 @@ func TestLease_RemoveNodeOfAnotherProcess(t *testing.T) {
 
 func TestLease_LinkCloseKeepsMembersUntilRemoveNode(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	a, b := newPeer(t, "a", server.Addr()), newPeer(t, "b", server.Addr())
+	_, a, b := startPair(t, "a", "b")
 	a.add("x", 3)
 	require.True(t, a.connect("ann", "1", 1))
 	require.NoError(t, a.links["a"].Close())

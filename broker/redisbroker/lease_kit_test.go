@@ -40,6 +40,13 @@ func newPeer(t *testing.T, node string, addresses ...string) *peer {
 	return &peer{Broker: b, Presence: b.Presence(), t: t, node: node}
 }
 
+// startPair returns a server of its own, and two peers that use it.
+func startPair(t *testing.T, first, second string) (server *redistest.Server, a, b *peer) {
+	t.Helper()
+	server = redistest.Start(t)
+	return server, newPeer(t, first, server.Addr()), newPeer(t, second, server.Addr())
+}
+
 type deafSink struct{ fanfare.Sink }
 
 func (deafSink) Interrupted([]string) {}

@@ -46,8 +46,7 @@ func TestMend_OnePlaceThatFailsDelaysNoOther(t *testing.T) {
 
 func TestMend_TheIndexIsWrittenAgain(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	a, victim := newPeer(t, "a", server.Addr()), newPeer(t, "victim", server.Addr())
+	server, a, victim := startPair(t, "a", "victim")
 	w := watch(t, a)
 	steady(t, a)
 	victim.add("x", 3)

@@ -5,14 +5,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/fanfare-go/fanfare/broker/internal/redistest"
 )
 
 func TestSweep_OnePlaceThatFailsDelaysNoOther(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	a, victim := newPeer(t, "a", server.Addr()), newPeer(t, "victim", server.Addr())
+	server, a, victim := startPair(t, "a", "victim")
 	for i := range 130 { // more than are read at once
 		victim.add(fmt.Sprintf("%03d", i), 1)
 	}

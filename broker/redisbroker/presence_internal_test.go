@@ -28,8 +28,7 @@ func fill(t *testing.T, p *peer, channel string, count int) {
 func TestPresence_LargeChannel(t *testing.T) {
 	t.Parallel()
 	const each = 5000
-	server := redistest.Start(t)
-	a, b := newPeer(t, "a", server.Addr()), newPeer(t, "b", server.Addr())
+	server, a, b := startPair(t, "a", "b")
 	fill(t, a, "x", each)
 	fill(t, b, "x", each)
 
@@ -101,8 +100,7 @@ func TestPresence_KeepAliveDoesNotDependOnMembers(t *testing.T) {
 
 func TestPresence_Counted(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	a, b := newPeer(t, "a", server.Addr()), newPeer(t, "b", server.Addr())
+	_, a, b := startPair(t, "a", "b")
 	add := func(p *peer, client, user string) int {
 		n, err := p.AddCounted(t.Context(), p.node, "x", fanfare.ClientInfo{Client: client, User: user})
 		require.NoError(t, err)
