@@ -52,7 +52,7 @@ type keeper struct {
 	view     *view               // nil before the first
 	dead     map[string]bool     // incarnations that had no lease when somebody asked
 	orphans  map[debt]bool       // those of them that others were told of, by channel
-	servers  map[string]bool     // lives of servers that were seen
+	servers  map[string]bool     // lives of masters, by noteLives; nil before the first
 	failing  bool
 }
 

@@ -160,23 +160,34 @@ func (k *keeper) noteServers() {
 	}
 	asked.Wait()
 	close(lives)
+	seen := make(map[string]bool, len(masters))
+	for life := range lives {
+		if life != "" {
+			seen[life] = true
+		}
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	first, changed := k.servers == nil, false
-	for life := range lives {
-		if life == "" || k.servers[life] {
-			continue
-		}
-		if k.servers == nil {
-			k.servers = make(map[string]bool)
-		}
-		k.servers[life], changed = true, true
+	k.noteLives(seen)
+}
+
+// noteLives has everything told again if a life is among these that was not seen before. Then it forgets the lives that are not: most
+// of them are over, and whoever merely did not answer just now is taken for another when it does, which costs no more than telling it
+// what it knows. The lock is held.
+func (k *keeper) noteLives(seen map[string]bool) {
+	news := false
+	for life := range seen {
+		news = news || !k.servers[life]
 	}
-	if changed && !first {
+	if !news {
+		return
+	}
+	if k.servers != nil { // else there is nothing to compare these with
 		for _, h := range k.holdings {
 			h.soil()
 		}
 	}
+	k.servers = seen
 }
 
 // life names one life of a master, of what INFO says; empty for a replica.

@@ -57,3 +57,34 @@ func TestMend_TheIndexIsWrittenAgain(t *testing.T) {
 	victim.die()
 	eventually(t, 3*testLease, "its members are swept", func() bool { return len(w.all()) == 3 })
 }
+
+func TestMend_LivesOfServers(t *testing.T) {
+	t.Parallel()
+	h := newHolding("a")
+	h.place(placeKey{kindMembers, "x"}).entries["client"] = &entry{}
+	k := &keeper{holdings: map[string]*holding{"a": h}}
+	tellsAgain := func(lives ...string) bool {
+		clear(h.dirty)
+		seen := make(map[string]bool)
+		for _, life := range lives {
+			seen[life] = true
+		}
+		k.noteLives(seen)
+		return len(h.dirty) > 0
+	}
+	require.False(t, tellsAgain(), "nobody has answered yet")
+	require.False(t, tellsAgain("a1", "b1"), "the first ones")
+	require.False(t, tellsAgain("b1"))
+	require.False(t, tellsAgain("a1", "b1"), "one had not answered, and is as it was")
+	require.True(t, tellsAgain("a2", "b1"), "one was started again")
+	require.False(t, tellsAgain("a2", "b1"))
+	require.True(t, tellsAgain("a2", "b1", "c1"), "another one has come")
+	require.False(t, tellsAgain(), "nobody answers")
+	require.True(t, tellsAgain("a3", "b2", "c2"), "all were started again")
+	require.True(t, tellsAgain("a4"), "the others do not answer")
+	require.True(t, tellsAgain("a4", "b2", "c3"), "one of them was started again")
+	for i := range 100 {
+		require.True(t, tellsAgain(fmt.Sprint("a", 5+i), "b2", "c3"))
+		require.Len(t, k.servers, 3, "those that are over are forgotten")
+	}
+}
