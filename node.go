@@ -144,6 +144,7 @@ func New(c Config) (*Node, error) {
 	if !n.ownsPresence { // else there are no other nodes
 		n.users, _ = n.presence.(UserPresence)
 	}
+	n.surveys.crew = crew{start: n.goroutines.start, workers: maxAnswering, places: maxUnanswered}
 	n.recalls.crew = crew{start: n.goroutines.start, workers: maxRecalling, places: maxRecallsHeld}
 	n.connectionCount = n.newConnectionCount()
 	var err error

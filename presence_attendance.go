@@ -118,6 +118,16 @@ func (u *attendance) here() int {
 	return n
 }
 
+// look returns how many clients of a user this node has in the presence, and whether one is away.
+func (a *attendances) look(k presenceKey) (clients int, away bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if u := a.byUser[k]; u != nil {
+		return u.here(), u.away != nil
+	}
+	return 0, false
+}
+
 // keys returns whom it knows.
 func (a *attendances) keys() []presenceKey {
 	a.mu.Lock()

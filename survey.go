@@ -83,15 +83,15 @@ type surveyedChannel struct {
 	Clients int    `json:"clients"`
 }
 
-// surveys are the questions under way, and the nodes that were heard of. The zero value is ready to use.
+// surveys are the questions under way, and the nodes that were heard of.
 type surveys struct {
-	mu         sync.Mutex // guards below
-	peers      map[string]bool
-	gone       []string // the last that have left, which the broker may list for a moment more; the newest last
-	running    map[string]*survey
-	answering  int
-	unanswered []*surveyMessage // of other nodes, in order
-	known      bool             // other nodes have heard of this one
+	crew crew // answers other nodes
+
+	mu      sync.Mutex // guards below
+	peers   map[string]bool
+	gone    []string // the last that have left, which the broker may list for a moment more; the newest last
+	running map[string]*survey
+	known   bool // other nodes have heard of this one
 }
 
 // survey is a question under way. surveys.mu guards it.
@@ -251,24 +251,6 @@ func (v *surveys) control(n *Node, m *controlMessage) {
 	}
 }
 
-// enqueue sees to it that a survey is answered: who asks takes a node that does not answer for a dead one. The lock is held.
-func (v *surveys) enqueue(n *Node, q *surveyMessage) {
-	if len(v.unanswered) >= maxUnanswered {
-		n.log.Warn("too many surveys of the nodes; one is not answered", slog.String("from", q.From))
-		return
-	}
-	v.unanswered = append(v.unanswered, q)
-	if v.answering == maxAnswering {
-		return
-	}
-	v.answering++
-	// Owned by the node: it ends when nothing waits, each answer being bounded by the timeout of the send.
-	if !n.goroutines.start(func() { v.answerAll(n) }) {
-		v.answering--
-		v.unanswered = nil // the node is shutting down
-	}
-}
-
 func (s *survey) wake() {
 	select {
 	case s.changed <- struct{}{}:
@@ -276,30 +258,21 @@ func (s *survey) wake() {
 	}
 }
 
-// answerAll answers surveys until none waits.
-func (v *surveys) answerAll(n *Node) {
-	for {
-		v.mu.Lock()
-		if len(v.unanswered) == 0 {
-			v.answering--
-			v.unanswered = nil
-			v.mu.Unlock()
-			return
-		}
-		q := v.unanswered[0]
-		v.unanswered = v.unanswered[1:]
-		v.mu.Unlock()
-		if !v.answer(n, q) {
+// enqueue sees to it that a survey is answered: who asks takes a node that does not answer for a dead one.
+func (v *surveys) enqueue(n *Node, q *surveyMessage) {
+	room := v.crew.add(func() {
+		if !n.answer(q) {
 			// By the time that the broker works again the others have given up; and Shutdown waits for this.
-			v.mu.Lock()
-			v.unanswered = nil
-			v.mu.Unlock()
+			v.crew.drop()
 		}
+	})
+	if !room {
+		n.log.Warn("too many surveys of the nodes; one is not answered", slog.String("from", q.From))
 	}
 }
 
 // answer answers one survey, and reports whether that could be sent.
-func (v *surveys) answer(n *Node, q *surveyMessage) bool {
+func (n *Node) answer(q *surveyMessage) bool {
 	err := n.send(n.ctx, q.From, &controlMessage{Op: opSurveyed, Survey: n.surveyed(q)})
 	if err != nil {
 		n.log.Log(n.ctx, troubled(err, slog.LevelWarn), "survey not answered", slog.String("from", q.From), slog.Any("err", err))
