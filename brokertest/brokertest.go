@@ -167,6 +167,29 @@ func (k *kit) all(b fanfare.Broker, channel string) []uint64 {
 	return offsets(k.read(b, channel, fanfare.HistoryQuery{Limit: -1}).Publications)
 }
 
+// intime runs a subtest about age in a channel of its own, and again if a busy machine was too slow for it.
+func (k *kit) intime(run func(ch string) (intime bool)) {
+	k.Helper()
+	for n := range 10 {
+		if run(k.channel(fmt.Sprint("age", n))) {
+			return
+		}
+	}
+	require.FailNow(k, "a few operations take longer than Options.TTL")
+}
+
+// young requires that something is kept whose oldest publication came after since and has an age of TTL. It reports false if that
+// may have been over when the broker was asked.
+func (k *kit) young(b fanfare.Broker, ch string, since time.Time, want []uint64) (intime bool) {
+	k.Helper()
+	got := k.all(b, ch)
+	if time.Since(since) >= k.TTL {
+		return false
+	}
+	require.Equal(k, want, got)
+	return true
+}
+
 // wait lets time pass.
 func (k *kit) wait(d time.Duration) { time.Sleep(d) }
 

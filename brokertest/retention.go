@@ -29,51 +29,73 @@ var retentionSentences = []sentence{
 
 func nothingOlderThanTTL(k *kit) {
 	a, b := k.brokers()
-	ch := k.channel("x")
 	h := fanfare.History{Size: 100, TTL: k.TTL}
-	k.publish(a, ch, data(1), h)
-	k.publish(a, ch, data(2), h)
-	require.Equal(k, upTo(1, 2), k.all(b, ch))
-	k.wait(k.TTL / 2)
-	k.publish(a, ch, data(3), h)
-	require.Equal(k, upTo(1, 3), k.all(b, ch))
-	k.wait(k.TTL * 3 / 4)
-	require.Equal(k, upTo(3, 3), k.all(b, ch))
-	k.wait(k.TTL / 2)
-	require.Empty(k, k.all(b, ch))
-	require.Empty(k, k.read(b, ch, fanfare.HistoryQuery{Limit: 1, Reverse: true}).Publications)
-	k.publish(a, ch, data(4), h)
-	require.Equal(k, upTo(4, 4), k.all(b, ch))
+	k.intime(func(ch string) bool {
+		first := time.Now()
+		k.publish(a, ch, data(1), h)
+		k.publish(a, ch, data(2), h)
+		if !k.young(b, ch, first, upTo(1, 2)) {
+			return false
+		}
+		k.wait(k.TTL / 2)
+		third := time.Now()
+		k.publish(a, ch, data(3), h)
+		if !k.young(b, ch, first, upTo(1, 3)) {
+			return false
+		}
+		k.wait(k.TTL * 3 / 4)
+		if !k.young(b, ch, third, upTo(3, 3)) {
+			return false
+		}
+		k.wait(k.TTL / 2)
+		require.Empty(k, k.all(b, ch))
+		require.Empty(k, k.read(b, ch, fanfare.HistoryQuery{Limit: 1, Reverse: true}).Publications)
+		fourth := time.Now()
+		k.publish(a, ch, data(4), h)
+		return k.young(b, ch, fourth, upTo(4, 4))
+	})
 }
 
 func ttlOfTheNewestHolds(k *kit) {
 	b := k.broker()
-	ch := k.channel("x")
-	k.publish(b, ch, data(1), history)
-	k.wait(k.TTL + k.TTL/4)
-	k.publish(b, ch, data(2), fanfare.History{Size: 100, TTL: k.TTL})
-	require.Equal(k, upTo(2, 2), k.all(b, ch))
+	k.intime(func(ch string) bool {
+		k.publish(b, ch, data(1), history)
+		k.wait(k.TTL + k.TTL/4)
+		second := time.Now()
+		k.publish(b, ch, data(2), fanfare.History{Size: 100, TTL: k.TTL})
+		return k.young(b, ch, second, upTo(2, 2))
+	})
 }
 
 func longerTTLProlongsNothing(k *kit) {
 	b := k.broker()
-	ch := k.channel("x")
-	k.publish(b, ch, data(1), fanfare.History{Size: 100, TTL: k.TTL})
-	k.publish(b, ch, data(2), history)
-	require.Equal(k, upTo(1, 2), k.all(b, ch))
-	k.wait(k.TTL + k.TTL/4)
-	require.Equal(k, upTo(2, 2), k.all(b, ch))
+	k.intime(func(ch string) bool {
+		first := time.Now()
+		k.publish(b, ch, data(1), fanfare.History{Size: 100, TTL: k.TTL})
+		k.publish(b, ch, data(2), history)
+		if !k.young(b, ch, first, upTo(1, 2)) {
+			return false
+		}
+		k.wait(k.TTL + k.TTL/4)
+		require.Equal(k, upTo(2, 2), k.all(b, ch))
+		return true
+	})
 }
 
 func noHoles(k *kit) {
 	b := k.broker()
-	ch := k.channel("x")
-	k.publish(b, ch, data(1), history)
-	k.publish(b, ch, data(2), fanfare.History{Size: 100, TTL: k.TTL})
-	k.publish(b, ch, data(3), history)
-	require.Equal(k, upTo(1, 3), k.all(b, ch))
-	k.wait(k.TTL + k.TTL/4)
-	require.Equal(k, upTo(3, 3), k.all(b, ch))
+	k.intime(func(ch string) bool {
+		k.publish(b, ch, data(1), history)
+		second := time.Now()
+		k.publish(b, ch, data(2), fanfare.History{Size: 100, TTL: k.TTL})
+		k.publish(b, ch, data(3), history)
+		if !k.young(b, ch, second, upTo(1, 3)) {
+			return false
+		}
+		k.wait(k.TTL + k.TTL/4)
+		require.Equal(k, upTo(3, 3), k.all(b, ch))
+		return true
+	})
 }
 
 func topSurvivesAge(k *kit) {
