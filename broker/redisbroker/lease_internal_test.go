@@ -249,6 +249,9 @@ func TestLease_TwoSweepersAtOnce(t *testing.T) {
 	victim.add("y", 10)
 	inc := victim.incarnation()
 	victim.die()
+	for _, p := range []*peer{a, b} {
+		p.shards[0].keeper.sweeping.Store(true) // so that nobody else sweeps, however long this takes
+	}
 	var both sync.WaitGroup
 	for _, p := range []*peer{a, b} {
 		both.Go(func() {
