@@ -99,8 +99,8 @@ func TestStream_AgesThatRiseAndFall(t *testing.T) {
 		add("more", time.Duration(i+3)*time.Hour)
 	}
 	require.LessOrEqual(t, strings.Count(ages(), ":"), 5, "ages of what is gone are forgotten")
-	add("short", time.Second)
-	require.Equal(t, "1000", strings.TrimSpace(ages()))
+	add("short", time.Minute)
+	require.Equal(t, "60000", strings.TrimSpace(ages()))
 	require.Len(t, kept(t, b, "x"), 5)
 	require.NoError(t, b.RemoveHistory(t.Context(), "x"))
 	add("last", time.Hour)
