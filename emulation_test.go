@@ -107,7 +107,7 @@ func TestEmulation(t *testing.T) {
 
 // A hook that hangs holds the commands of its own client up, and those are bounded.
 func TestEmulation_IsBounded(t *testing.T) {
-	node := serve(t, fanfare.Config{})
+	node := serve(t, fanfare.Config{HookTimeout: time.Minute}) // it hangs for as long as this takes
 	release := make(chan struct{})
 	node.RPC("hang", func(context.Context, *fanfare.RPCRequest) ([]byte, error) {
 		<-release

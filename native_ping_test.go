@@ -130,7 +130,8 @@ func TestPing_Spec7_Native(t *testing.T) {
 
 // TestPing_Spec7_WebSocketFrames is the frame mode over a real connection.
 func TestPing_Spec7_WebSocketFrames(t *testing.T) {
-	node := startNode(t, func(c *fanfare.Config) { c.PingInterval, c.PongTimeout = time.Second, 500*time.Millisecond })
+	t.Parallel()
+	node := startNode(t, func(c *fanfare.Config) { c.PingInterval, c.PongTimeout = 3*time.Second, 2*time.Second })
 	url := mount(t, node, nil)
 	var pings sync.WaitGroup
 	pings.Add(2)

@@ -166,18 +166,18 @@ func TestPoll_OutlivesTheServersTimeouts(t *testing.T) {
 	t.Parallel()
 	a := plain(t)
 	s := httptest.NewUnstartedServer(a.Node)
-	s.Config.ReadTimeout, s.Config.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond
+	s.Config.ReadTimeout, s.Config.WriteTimeout = time.Second, time.Second
 	s.Start()
 	t.Cleanup(s.Close)
 	slow := &plainApp{a.watched, s.URL}
-	_, told := slow.poll(t, "channel=room:1&wait=500ms")
+	_, told := slow.poll(t, "channel=room:1&wait=3s")
 	require.Empty(t, told)
 }
 
 // A peer that does not read its answer is waited for by nobody else.
 func TestPoll_APublisherDoesNotWaitForThePeer(t *testing.T) {
 	t.Parallel()
-	a := plain(t, func(c *fanfare.Config) { c.WriteTimeout = 20 * time.Second })
+	a := plain(t, func(c *fanfare.Config) { c.WriteTimeout = 2 * time.Minute })
 	s := httptest.NewUnstartedServer(a.Node)
 	s.Listener = smallBuffers{s.Listener}
 	s.Start()
@@ -200,6 +200,6 @@ func TestPoll_APublisherDoesNotWaitForThePeer(t *testing.T) {
 	for range 3 {
 		require.Contains(t, other.next(t), "publication ")
 	}
-	require.Less(t, time.Since(began), 10*time.Second, "less than half of the write timeout")
+	require.Less(t, time.Since(began), 50*time.Second, "less than half of the write timeout")
 	require.NoError(t, conn.Close())
 }
