@@ -91,7 +91,7 @@ func TestBoundsStreams_StopsReading(t *testing.T) {
 		want  []uint32
 	}{
 		"full queue":           {32 << 10, 2 * time.Second, []uint32{3008, 3009}}, // a machine may be that slow
-		"write that times out": {64 << 20, 100 * time.Millisecond, []uint32{3009}},
+		"write that times out": {64 << 20, 500 * time.Millisecond, []uint32{3009}},
 	} {
 		for _, door := range []string{"http_stream", "sse", "uni_http_stream", "uni_sse", "events"} {
 			t.Run(name+", "+door, func(t *testing.T) {

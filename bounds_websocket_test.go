@@ -247,7 +247,7 @@ func TestBoundsWebSocket_StopsReading(t *testing.T) {
 		want  []uint32
 	}{
 		"full queue":           {32 << 10, 2 * time.Second, []uint32{3008, 3009}}, // a machine may be that slow
-		"write that times out": {64 << 20, 100 * time.Millisecond, []uint32{3009}},
+		"write that times out": {64 << 20, 500 * time.Millisecond, []uint32{3009}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			node := serve(t, fanfare.Config{MaxQueueSize: test.queue, WriteTimeout: test.write, PingInterval: -1})

@@ -78,7 +78,7 @@ func TestRun_StalledConnectionsCostTheOthersNothing(t *testing.T) {
 	o := startTarget(t, fanfare.Config{MaxQueueSize: 256 << 10})
 	// More than the sockets of the stalled ones hold, and never more under way than the queues of the others.
 	o.mode, o.conns, o.stall, o.size, o.count, o.window = "fanout", 10, 0.2, 16<<10, 300, 4
-	o.settle = 300 * time.Millisecond
+	o.settle = time.Second
 	r := measured(t, o)
 	require.Equal(t, 2, r.Stalled)
 	require.Equal(t, 2, r.StalledClosed, "the server gives up a client whose queue is full")

@@ -31,10 +31,7 @@ func TestRestart_WithDataTheStreamGoesOn(t *testing.T) {
 	require.Equal(t, fanfare.Position{Offset: 2, Epoch: before.Epoch}, mustPublish(t, a, "x", "2"))
 	eventually(t, "the node is told", func() bool { n, channels := node.interruptions(); return n > 0 && channels == nil })
 	after := mustPublish(t, a, "x", "3")
-	eventually(t, "the node is served again", func() bool {
-		got := node.got()
-		return len(got) > 0 && got[len(got)-1].Position == after
-	})
+	eventually(t, "the node is served again", func() bool { return node.last() == after })
 	require.Len(t, all(t, b, "x").Publications, 3)
 }
 
@@ -60,10 +57,7 @@ func TestRestart_WithoutDataEveryChannelBeginsAnew(t *testing.T) {
 	after := mustPublish(t, a, "x", "new")
 	require.EqualValues(t, 1, after.Offset)
 	require.NotEqual(t, before.Epoch, after.Epoch)
-	eventually(t, "the node is served again", func() bool {
-		got := node.got()
-		return got[len(got)-1].Position == after
-	})
+	eventually(t, "the node is served again", func() bool { return node.last() == after })
 	require.EqualValues(t, 1, mustPublish(t, b, "y", "new").Offset)
 }
 
@@ -128,10 +122,7 @@ func TestOutage_OperationsFailSoonAndHeal(t *testing.T) {
 	healed(t, b)
 	require.NoError(t, l.Subscribe(t.Context(), "x"))
 	after := mustPublish(t, b, "x", "2")
-	eventually(t, "the node is served again", func() bool {
-		got := node.got()
-		return got[len(got)-1].Position == after
-	})
+	eventually(t, "the node is served again", func() bool { return node.last() == after })
 }
 
 func TestOutage_ClosedWhileAway(t *testing.T) {
@@ -162,8 +153,7 @@ func TestStream_DeletedByAnOperatorIsMadeAgain(t *testing.T) {
 	require.NotEqual(t, before.Epoch, after.Epoch)
 	eventually(t, "the node is told and served", func() bool {
 		n, _ := node.interruptions()
-		got := node.got()
-		return n > 0 && got[len(got)-1].Position == after
+		return n > 0 && node.last() == after
 	})
 }
 

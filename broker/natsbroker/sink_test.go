@@ -47,6 +47,16 @@ func (s *sink) got() []*fanfare.Publication {
 	return slices.Clone(s.publications)
 }
 
+// last returns the position of what came last; the zero one if nothing has come.
+func (s *sink) last() fanfare.Position {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.publications) == 0 {
+		return fanfare.Position{}
+	}
+	return s.publications[len(s.publications)-1].Position
+}
+
 // interruptions returns how often the sink was told, and the channels of the last time.
 func (s *sink) interruptions() (n int, last []string) {
 	s.mu.Lock()

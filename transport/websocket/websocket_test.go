@@ -357,7 +357,7 @@ func TestServe_ReportsAHandshakeThatFails(t *testing.T) {
 
 func TestTryWrite_WorksLongAfterAWrite(t *testing.T) {
 	t.Parallel()
-	const timeout = 10 * time.Millisecond
+	const timeout = time.Second
 	a, target := setup(t, websocket.New(websocket.Options{WriteTimeout: timeout}), nil)
 	p := open(t, target, nil)
 	s := a.Next(t)
