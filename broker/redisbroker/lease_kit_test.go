@@ -81,6 +81,14 @@ func (p *peer) incarnation() string {
 	return k.holdings[p.node].inc
 }
 
+// lenient is until when, by the server's clock, leases that ended still count, because this broker was interrupted.
+func (p *peer) lenient() int64 {
+	k := p.shards[0].keeper
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.view.lenient
+}
+
 // counts reports whether the server counts a connection of this node as it is now.
 func (p *peer) counts(user, client string) bool {
 	s := p.shards[0]
@@ -175,6 +183,12 @@ func eventually(t *testing.T, within time.Duration, what string, condition func(
 	for end := time.Now().Add(within + slack); !condition(); time.Sleep(5 * time.Millisecond) {
 		require.False(t, time.Now().After(end), "not within %v: %s", within, what)
 	}
+}
+
+// clock is that of a server, in ms.
+func clock(s *redistest.Server) int64 {
+	seconds, micros, _ := strings.Cut(s.CLI("TIME"), "\n")
+	return number(seconds)*1000 + number(micros)/1000
 }
 
 // calls returns how often a server was asked what.
