@@ -109,6 +109,9 @@ func (s *server) control(ctx context.Context, operation string, o *order) (any, 
 		s.gate.set(o.User, o.Hold)
 		s.network.cut(o.User)
 		return nil, nil
+	case "bar": // who comes; who is there stays
+		s.gate.set(o.User, true)
+		return nil, nil
 	case "admit":
 		s.gate.set(o.User, false)
 		return nil, nil
