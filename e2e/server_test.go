@@ -23,7 +23,7 @@ type server struct {
 	*httptest.Server
 	t       *testing.T
 	logger  *slog.Logger
-	losses  []*lossyBroker // the first one is that of the nodes "main" without Redis
+	losses  []*lossyBroker // the first two are those of the nodes "main" and "trusting" without Redis
 	network *network
 	diary   *diary
 	gate    *gate
@@ -58,7 +58,7 @@ func startServer(t *testing.T, portableIO bool, redis string) *server {
 	s := &server{
 		t:          t,
 		logger:     slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-		losses:     []*lossyBroker{newLossyBroker(fanfare.NewMemoryBroker(fanfare.MemoryBrokerConfig{}))},
+		losses:     []*lossyBroker{newLossyMemory(), newLossyMemory()},
 		diary:      newDiary(),
 		gate:       newGate(),
 		portableIO: portableIO,
@@ -66,6 +66,7 @@ func startServer(t *testing.T, portableIO bool, redis string) *server {
 		nodes:      make(map[string][]*fanfare.Node),
 	}
 	require.NoError(t, s.start("main", s.mainConfig()))
+	require.NoError(t, s.start("trusting", s.trustingConfig()))
 	require.NoError(t, s.start("fast", s.fastConfig()))
 	require.NoError(t, s.start("limited", s.limitedConfig()))
 	require.NoError(t, s.start("life", s.lifeConfig()))
@@ -155,6 +156,13 @@ func (s *server) mainConfig() fanfare.Config {
 		PositionCheck: time.Second,
 		DrainWindow:   -1,
 	}
+}
+
+// trustingConfig is a node that only a later publication tells of a lost one: for as long as a scenario takes it does not ask.
+func (s *server) trustingConfig() fanfare.Config {
+	c := s.mainConfig()
+	c.Broker, c.PositionCheck = s.losses[1], time.Hour
+	return c
 }
 
 // fastConfig is a node that pings often, recovers little, and lacks the optional hooks.
@@ -284,6 +292,10 @@ type wholeBroker interface {
 
 func newLossyBroker(b wholeBroker) *lossyBroker {
 	return &lossyBroker{wholeBroker: b, lose: make(map[string]int)}
+}
+
+func newLossyMemory() *lossyBroker {
+	return newLossyBroker(fanfare.NewMemoryBroker(fanfare.MemoryBrokerConfig{}))
 }
 
 func (b *lossyBroker) Attach(node string, sink fanfare.Sink) (fanfare.Link, error) {
