@@ -182,7 +182,7 @@ func (s *server) limitedConfig() fanfare.Config {
 	return fanfare.Config{
 		Authenticate:       s.authenticate,
 		CommandRate:        fanfare.Rate{Every: time.Second, Burst: 40},
-		SubscribeRate:      fanfare.Rate{Every: 50 * time.Millisecond, Burst: 6},
+		SubscribeRate:      fanfare.Rate{Every: 100 * time.Millisecond, Burst: 6},
 		MaxUserConnections: 2,
 		DrainWindow:        -1, // without a log: what it would say is what the scenarios are about
 	}

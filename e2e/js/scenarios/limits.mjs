@@ -4,8 +4,12 @@ import { equal, numbers, ok } from '../harness.mjs';
 export const limits = {
   async 'limits: subscribes over the rate are tried again until they are in'(t) {
     const client = await t.connected({ node: 'limited' });
-    const subs = numbers(1, 10).map((i) => t.subscription(client, t.channel('public', `-${i}`)));
+    // Those that were refused come again when there is room for as many.
+    const patient = { minResubscribeDelay: 600, maxResubscribeDelay: 1200 };
+    const subs = numbers(1, 12).map((i) => t.subscription(client, t.channel('public', `-${i}`), patient));
+    client.startBatching(); // requests of their own might come so slowly that none is over the rate
     for (const sub of subs) sub.subscribe();
+    client.stopBatching();
     for (const sub of subs) await sub.seen.next('subscribed');
     const codes = subs.flatMap((sub) => sub.seen.all('error').map((e) => e.error.code));
     ok(codes.length >= 1, 'some were refused at first');
