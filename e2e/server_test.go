@@ -143,6 +143,9 @@ func (s *server) node(name string) *fanfare.Node {
 	return replicas[rand.IntN(len(replicas))]
 }
 
+// expiryGrace is the time that a client has to refresh; as much as a busy machine needs. scenarios/refreshing.mjs knows it.
+const expiryGrace = 3 * time.Second
+
 // mainConfig is a node with every hook. Its short delays make what waits for them testable.
 func (s *server) mainConfig() fanfare.Config {
 	return fanfare.Config{
@@ -152,7 +155,7 @@ func (s *server) mainConfig() fanfare.Config {
 		Disconnected:  s.disconnected,
 		Broker:        s.losses[0],
 		Logger:        s.logger,
-		ExpiryGrace:   time.Second,
+		ExpiryGrace:   expiryGrace,
 		PositionCheck: time.Second,
 		DrainWindow:   -1,
 	}
