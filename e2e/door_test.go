@@ -72,16 +72,23 @@ type listener struct {
 // patience bounds the wait for one message. Only a failure waits for so long.
 const patience = 15 * time.Second
 
-// listen connects a user who is subscribed to a channel, and returns when that is confirmed. edit may change the request.
-func (d streamDoor) listen(t *testing.T, base, node, user, channel string, edit func(*http.Request)) *listener {
+// connect is the request that connects a user and subscribes him to a channel.
+func (d streamDoor) connect(t *testing.T, ctx context.Context, base, node, user, channel string) *http.Request {
 	t.Helper()
 	request := fmt.Sprintf(`{"data":{"subs":{%q:{}}}}`, channel)
 	if !d.uni {
 		request = `{"id":1,"connect":` + request + `}`
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	r, err := d.request(ctx, fmt.Sprintf("%s/realtime/%s/%s?user=%s", base, node, d.name, url.QueryEscape(user)), request)
 	require.NoError(t, err)
+	return r
+}
+
+// listen connects a user who is subscribed to a channel, and returns when that is confirmed. edit may change the request.
+func (d streamDoor) listen(t *testing.T, base, node, user, channel string, edit func(*http.Request)) *listener {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r := d.connect(t, ctx, base, node, user, channel)
 	if edit != nil {
 		edit(r)
 	}

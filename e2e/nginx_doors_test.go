@@ -53,13 +53,23 @@ func TestNginx_DefaultsHoldNothingBack(t *testing.T) {
 func TestNginx_HoldsBackWithoutTheHeader(t *testing.T) {
 	config := `location / { proxy_pass http://app; proxy_ignore_headers X-Accel-Buffering; }`
 	throughNginx(t, config, func(t *testing.T, s *server, base string, d streamDoor) {
-		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		r, err := d.request(ctx, base+"/realtime/main/"+d.name+"?user="+d.name, `{"id":1,"connect":{}}`)
-		require.NoError(t, err)
-		_, err = (&http.Transport{}).RoundTrip(r)
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		s.requireLeft(t, d.name) // it had been there
+		channel := "stream:" + d.name
+		r := d.connect(t, ctx, base, "main", d.name, channel)
+		began := make(chan error, 1)
+		go func() { // ends with ctx, and the test waits for it
+			_, err := (&http.Transport{}).RoundTrip(r)
+			began <- err
+		}()
+		require.Eventually(t, func() bool {
+			stats, err := s.node("main").PresenceStats(ctx, channel)
+			return err == nil && stats.Clients == 1
+		}, patience, 10*time.Millisecond, "it is not there")
+		time.Sleep(500 * time.Millisecond) // for an answer to come that does not
+		cancel()
+		require.ErrorIs(t, <-began, context.Canceled)
+		s.requireLeft(t, d.name)
 	})
 }
 
@@ -128,7 +138,8 @@ func TestNginx_PingsKeepAnIdleStream(t *testing.T) {
 
 // The test above would see the timeout: without pings it ends the stream, and the app is told.
 func TestNginx_EndsAnIdleStreamWithoutPings(t *testing.T) {
-	throughNginx(t, nginxImpatient(1), func(t *testing.T, s *server, base string, d streamDoor) {
+	// The answer must begin within the time, too.
+	throughNginx(t, nginxImpatient(3), func(t *testing.T, s *server, base string, d streamDoor) {
 		l := d.listen(t, base, "main", d.name, "public:"+d.name, nil)
 		l.connected()
 		l.ended()
