@@ -105,6 +105,12 @@ func (s *server) control(ctx context.Context, operation string, o *order) (any, 
 			b.loseNext(o.Channel, o.Count)
 		}
 		return nil, nil
+	case "handed": // over by the brokers: those that are published may still be on their way
+		count := 0
+		for _, b := range s.losses {
+			count += b.handedOver(o.Channel)
+		}
+		return count, nil
 	case "cut":
 		s.gate.set(o.User, o.Hold)
 		s.network.cut(o.User)

@@ -282,8 +282,9 @@ func (g *gate) set(user string, shut bool) {
 // lossyBroker loses chosen deliveries on the way to the node, as a broker with a hiccup does. Its history has them.
 type lossyBroker struct {
 	wholeBroker
-	mu   sync.Mutex // guards below
-	lose map[string]int
+	mu     sync.Mutex // guards below
+	lose   map[string]int
+	handed map[string]int // to the node, by channel
 }
 
 // wholeBroker is a broker of several nodes with everything that they use.
@@ -294,7 +295,7 @@ type wholeBroker interface {
 }
 
 func newLossyBroker(b wholeBroker) *lossyBroker {
-	return &lossyBroker{wholeBroker: b, lose: make(map[string]int)}
+	return &lossyBroker{wholeBroker: b, lose: make(map[string]int), handed: make(map[string]int)}
 }
 
 func newLossyMemory() *lossyBroker {
@@ -322,13 +323,24 @@ func (b *lossyBroker) loses(channel string) bool {
 	return true
 }
 
+// handedOver is how many publications of a channel the node has got.
+func (b *lossyBroker) handedOver(channel string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.handed[channel]
+}
+
 type lossySink struct {
 	fanfare.Sink
 	broker *lossyBroker
 }
 
 func (s *lossySink) Publication(channel string, p *fanfare.Publication) {
-	if !s.broker.loses(channel) {
-		s.Sink.Publication(channel, p)
+	if s.broker.loses(channel) {
+		return
 	}
+	s.Sink.Publication(channel, p)
+	s.broker.mu.Lock()
+	defer s.broker.mu.Unlock()
+	s.broker.handed[channel]++
 }

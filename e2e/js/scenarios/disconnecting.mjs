@@ -59,6 +59,9 @@ export const disconnecting = {
     const client = await t.connected();
     const sub = await t.subscribed(client, t.channel('stream'));
     await t.publish(sub.channel, ...Array.from({ length: 50 }, (_, i) => i));
+    if (t.env.expect === 'cluster') { // there publications and orders have ways of their own to a node
+      await t.eventually('the node has them', async () => (await t.control('handed', { channel: sub.channel })) === 50);
+    }
     await t.control('disconnect', { user: t.user, code: 4500, reason: 'after these' });
     await client.seen.next('disconnected');
     equal(sub.seen.all('publication').length, 50, 'publications');
