@@ -44,7 +44,7 @@ const idle = {
 /** held are those where every answer is held back until its end, of which there is none: the SDK does not give up. */
 const held = {
   async 'fallback: nothing comes through, until it does'(t) {
-    const client = t.client({ node: t.env.node, timeout: 1000 });
+    const client = t.client({ node: t.env.node, timeout: 2500 });
     client.connect();
     const tried = [];
     for (let i = 0; i < 4; i++) {
