@@ -21,9 +21,11 @@ import (
 
 // TestSDK_Node_Tokens drives the published package with tokens that expire in seconds, from an identity provider whose keys rotate.
 func TestSDK_Node_Tokens(t *testing.T) {
+	node := lookNode(t)
 	for _, encoding := range []string{"json", "protobuf"} {
 		t.Run(encoding, func(t *testing.T) {
-			node, s := lookNode(t), newServer(t, false)
+			t.Parallel()
+			s := newServer(t, false)
 			newIssuer(t, s)
 			runScenarios(t, node, "js/node.mjs", s.URL, encoding, "tokens")
 		})
@@ -51,7 +53,7 @@ func newIssuer(t *testing.T, s *server) {
 	v, err := jwtauth.New(jwtauth.Config{JWKSURL: s.URL + "/issuer/jwks.json", JWKSInterval: 100 * time.Millisecond, Logger: s.logger})
 	require.NoError(t, err)
 	require.NoError(t, s.start("tokens", fanfare.Config{
-		Authenticate: v.Authenticate, Refresh: v.Refresh, Logger: s.logger, ExpiryGrace: 2 * time.Second, DrainWindow: -1,
+		Authenticate: v.Authenticate, Refresh: v.Refresh, Logger: s.logger, ExpiryGrace: expiryGrace, DrainWindow: -1,
 	}))
 	s.node("tokens").Channel("jwt:{id}", fanfare.ChannelOptions{
 		Subscribe: v.Subscribe, SubRefresh: v.SubRefresh, Presence: true, AllowPresence: fanfare.Anyone,
