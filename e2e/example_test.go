@@ -49,14 +49,9 @@ type example struct {
 
 func newExample(t *testing.T, name string, args ...string) *example {
 	t.Helper()
-	e := &example{t: t, program: filepath.Join(t.TempDir(), name), args: args}
+	e := &example{t: t, program: filepath.Join(t.TempDir(), name), args: args, addr: freeAddr(t)}
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", e.program, "../examples/"+name).CombinedOutput()
 	require.NoError(t, err, "%s", out)
-
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	e.addr = l.Addr().String()
-	require.NoError(t, l.Close())
 	require.NoError(t, e.start())
 
 	mux := http.NewServeMux()

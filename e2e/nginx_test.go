@@ -63,10 +63,7 @@ func startNginx(t *testing.T, backend, config string) string {
 	t.Helper()
 	program := lookNginx(t)
 	dir := t.TempDir()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := l.Addr().String()
-	require.NoError(t, l.Close())
+	addr := freeAddr(t)
 	file := filepath.Join(dir, "nginx.conf")
 	user := ""
 	if os.Getuid() == 0 {

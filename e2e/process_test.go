@@ -8,10 +8,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -115,6 +118,29 @@ func scanLines(r interface{ Read([]byte) (int, error) }, each func(*scriptLine))
 		each(&line)
 	}
 	return lines.Err()
+}
+
+// portsTaken counts the ports that freeAddr has looked at, from a beginning by chance: other tests look for some at the same time.
+var portsTaken = func() *atomic.Uint32 {
+	n := new(atomic.Uint32)
+	n.Store(rand.Uint32())
+	return n
+}()
+
+// freeAddr returns an address for a program that is started, and perhaps started again. Its port is none of those that systems give
+// to outgoing connections, of which tests make many: one of them could have it just when nobody listens.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	const first, count = 20_000, 12_000
+	for range count {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", first+portsTaken.Add(1)%count))
+		if err == nil {
+			require.NoError(t, l.Close())
+			return l.Addr().String()
+		}
+	}
+	require.FailNow(t, "no port is free")
+	return ""
 }
 
 func tail(b []byte, n int) []byte { return slices.Clone(b[max(0, len(b)-n):]) }
