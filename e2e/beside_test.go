@@ -76,7 +76,7 @@ type event struct{ kind, data string }
 // listen opens a stream as the page does, at the address in it.
 func (b *browser) listen(channel string) *stream {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), 3*time.Minute) // longer than any test listens
 	b.t.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.liveURL+"/connection/events?channel="+url.QueryEscape(channel), nil)
 	require.NoError(b.t, err)
@@ -190,7 +190,7 @@ func TestBeside_OneOfTheTwoStops(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, ready := ann.listen("room:garden").next("ready")
 		return ready
-	}, 20*time.Second, 100*time.Millisecond, "the session is in the database")
+	}, time.Minute, 100*time.Millisecond, "the session is in the database")
 	ann.post("/rooms/garden", url.Values{"text": {"back again"}})
 	hears.sees("back again")
 
