@@ -22,8 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// scriptTimeout bounds one script. A whole run takes about half a minute; a busy machine gets ten times that.
-const scriptTimeout = 5 * time.Minute
+// scriptTimeout bounds one script. A whole run takes about half a minute; a busy machine gets twenty times that.
+const scriptTimeout = 10 * time.Minute
 
 // scriptLine is one line that a script prints: first its plan, then a result for each scenario.
 type scriptLine struct {
