@@ -66,7 +66,11 @@ func TestCluster_ALostServerLosesNothing(t *testing.T) {
 	})
 	t.Cleanup(func() { _ = first.Close() })
 	second := (&natsServer{}).broker(t, replicated)
-	node := attach(t, second, "one", "x")
+	node := &sink{}
+	link, err := second.Attach("one", node)
+	require.NoError(t, err)
+	// A busy machine may elect again.
+	eventually(t, "the stream has a leader", func() bool { return link.Subscribe(t.Context(), "x") == nil })
 
 	var before fanfare.Position
 	var mu sync.Mutex // guards before
