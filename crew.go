@@ -8,7 +8,7 @@ type crew struct {
 	workers int               // at most
 	places  int               // for what waits
 
-	mu      sync.Mutex // a leaf; guards below
+	mu      sync.Mutex // a leaf but for goroutineGroup.mu; guards below
 	waiting []func()
 	running int
 }

@@ -65,7 +65,8 @@ type Node struct {
 
 	surveys surveys
 	recalls recalls
-	tidings tidings // of members of nodes that died
+	graves  graves  // of the members of dead nodes
+	returns returns // of members that others took for dead
 
 	operationsMu sync.Mutex                  // guards below
 	operations   map[string][]controlMessage // of other nodes, by user; an entry is there while somebody executes them
@@ -266,6 +267,7 @@ func (s sink) Publication(channel string, p *Publication) {
 func (s sink) Membership(channel string, m Membership) {
 	if r, ok := s.n.hub.Get(channel); ok {
 		r.membership(m)
+		s.n.contradict(channel, m)
 	}
 }
 

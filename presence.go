@@ -47,9 +47,10 @@ type PresenceScanner interface {
 type PresenceWatcher interface {
 	// WatchDead makes the living node one of those that are told. When a dead node's members are taken out, gone is called
 	// with them: of each member exactly one watcher is told, by one call. If the node itself was taken for dead, because it could
-	// not reach the presence for a while, back is called with those of its members that were taken out, when they are in again.
-	// Both are called from goroutines of the presence, never by two at once for one watcher, and must not block for long. They
-	// are not called any more after stop returned, which may be called twice, but not by them.
+	// not reach the presence for a while, back is called with those of its members that others may have been told are gone, when
+	// they are in again; in any number of calls. Both are called from goroutines of the presence, never by two at once for one
+	// watcher, and must not block for long. They are not called any more after stop returned, which may be called twice, but not
+	// by them.
 	WatchDead(node string, gone, back func(channel string, members []ClientInfo)) (stop func(), err error)
 }
 

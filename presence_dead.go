@@ -4,34 +4,27 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 )
 
 const (
-	// maxTidings bounds the members whose leaves or joins are still to be told.
-	maxTidings = 100_000
-	// maxTelling is how many of these are told at once.
-	maxTelling = 16
+	// maxGraves bounds the members of dead nodes whose leaves are still to be told.
+	maxGraves = 100_000
+	// maxBurying is how many of these leaves are told at once.
+	maxBurying = 16
 )
 
-// tidings are the leaves of members of dead nodes, which this node is to tell, and the joins of its own members if others took it for
-// dead and told that they had left.
-type tidings struct {
+// graves are members of dead nodes whose leaves this node is to tell.
+type graves struct {
 	stop func() // ends the watch; nil if there is none
 
-	mu      sync.Mutex // guards below
-	waiting map[tiding][]ClientInfo
-	members int
-	running bool // a goroutine tells them
-	full    bool // some were left out, and that was logged
-}
-
-type tiding struct {
-	channel string
-	joined  bool
+	mu        sync.Mutex // guards below
+	byChannel map[string][]ClientInfo
+	members   int
+	running   bool // a goroutine tells of them
+	full      bool // some were left out, and that was logged
 }
 
 // watchDead has this node told of members whose node has died, if the presence finds out.
@@ -40,69 +33,63 @@ func (n *Node) watchDead() error {
 	if !ok || n.ownsPresence {
 		return nil
 	}
-	gone := func(channel string, members []ClientInfo) { n.hear(tiding{channel, false}, members) }
-	back := func(channel string, members []ClientInfo) { n.hear(tiding{channel, true}, members) }
-	stop, err := w.WatchDead(n.id, gone, back)
+	stop, err := w.WatchDead(n.id, n.died, n.returned)
 	if err != nil {
 		return fmt.Errorf("fanfare: watch for dead nodes: %w", err)
 	}
-	n.tidings.stop = stop
+	n.graves.stop = stop
 	return nil
 }
 
-// hear takes members of whom others are to be told. It does not block.
-func (n *Node) hear(what tiding, members []ClientInfo) {
-	d, _, ok := n.lookup(what.channel)
+// died takes members whose node has died. It does not block.
+func (n *Node) died(channel string, members []ClientInfo) {
+	d, _, ok := n.lookup(channel)
 	if !ok || !d.options.JoinLeave || len(members) == 0 {
 		return
 	}
-	t := &n.tidings
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if room := maxTidings - t.members; len(members) > room {
-		if !t.full {
-			n.log.Warn("too many members of dead nodes at once: the leaves or joins of some are not told", slog.String("channel", what.channel))
+	g := &n.graves
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if room := maxGraves - g.members; len(members) > room {
+		if !g.full {
+			n.log.Warn("too many members of dead nodes at once: the leaves of some are not told", slog.String("channel", channel))
 		}
-		t.full = true
-		members = members[:room]
+		g.full = true
+		if members = members[:room]; room == 0 {
+			return
+		}
 	}
-	if t.waiting == nil {
-		t.waiting = make(map[tiding][]ClientInfo)
+	if g.byChannel == nil {
+		g.byChannel = make(map[string][]ClientInfo)
 	}
-	t.waiting[what] = append(t.waiting[what], members...)
-	t.members += len(members)
-	if !t.running {
-		// Owned by the node: it ends when nothing waits, each message being bounded in time; and Shutdown stops the watch before.
-		t.running = n.goroutines.start(n.tellTidings)
+	g.byChannel[channel] = append(g.byChannel[channel], members...)
+	g.members += len(members)
+	if !g.running {
+		// Owned by the node: it ends when nothing waits, each leave being bounded in time; and Shutdown stops the watch before.
+		g.running = n.goroutines.start(n.bury)
 	}
 }
 
-// tellTidings tells others, channel by channel, until nothing waits.
-func (n *Node) tellTidings() {
+// bury tells of the members of dead nodes, channel by channel, until there are none.
+func (n *Node) bury() {
+	g := &n.graves
 	for {
-		what, members, ok := n.tidings.next()
+		channel, members, ok := g.next()
 		if !ok {
 			return
 		}
-		d, _, declared := n.lookup(what.channel)
+		d, _, declared := n.lookup(channel)
 		if !declared {
 			continue
 		}
-		if what.joined {
-			members = slices.DeleteFunc(members, func(m ClientInfo) bool { return n.announced(what.channel, m) == nil })
-		}
 		if d.options.JoinLeavePerUser {
-			members = n.allOfUsers(what.channel, members)
+			members = n.lastOfUsers(channel, members)
 		}
 		var group errgroup.Group // waited for below
-		group.SetLimit(maxTelling)
+		group.SetLimit(maxBurying)
 		for _, m := range members {
 			group.Go(func() error {
-				if what.joined {
-					n.tellStillHere(what.channel, m)
-				} else {
-					n.publishMembership(what.channel, Membership{Info: m})
-				}
+				n.publishMembership(channel, Membership{Info: m})
 				return nil
 			})
 		}
@@ -110,73 +97,26 @@ func (n *Node) tellTidings() {
 	}
 }
 
-func (t *tidings) next() (what tiding, members []ClientInfo, ok bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for what, members = range t.waiting {
-		delete(t.waiting, what)
-		t.members -= len(members)
-		return what, members, true
+func (g *graves) next() (channel string, members []ClientInfo, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for channel, members = range g.byChannel {
+		delete(g.byChannel, channel)
+		g.members -= len(members)
+		return channel, members, true
 	}
-	t.running, t.full, t.waiting = false, false, nil
-	return tiding{}, nil, false
+	g.running, g.full, g.byChannel = false, false, nil
+	return "", nil, false
 }
 
-// tellStillHere tells the channel that a client of this node has come, unless it has gone meanwhile.
-func (n *Node) tellStillHere(channel string, m ClientInfo) {
-	s := n.announced(channel, m)
-	if s == nil {
-		return
-	}
-	if n.countsOnly(s, m.User) {
-		u := n.attendances.hold(presenceKey{channel, m.User}) // nobody leaves meanwhile
-		defer n.attendances.release(u)
-	}
-	if s.claimed.Load() {
-		return
-	}
-	n.publishMembership(channel, Membership{Joined: true, Info: m})
-	if s.claimed.Load() && !n.countsOnly(s, m.User) {
-		n.publishMembership(channel, Membership{Info: m}) // the first may have come before the join
-	}
-}
-
-// announced returns the subscription of a client whose coming to a channel was told, or nil.
-func (n *Node) announced(channel string, m ClientInfo) *subscription {
-	c := n.ofUser(m.User, m.Client)
-	if c == nil {
-		return nil
-	}
-	c.mu.Lock()
-	s := c.subs.get(channel)
-	c.mu.Unlock()
-	if s == nil || !s.settled.isOpen() || !s.joined || !s.announces {
-		return nil
-	}
-	return s
-}
-
-// ofUser returns the connection of a user with an id, or nil.
-func (n *Node) ofUser(user, client string) *Client {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	for c := range n.clients.user(user) {
-		if c.id == client {
-			return c
-		}
-	}
-	return nil
-}
-
-// allOfUsers leaves out of members those whose users have other clients in the channel, and all but one of each user. Anonymous ones
-// are nobody in particular.
-func (n *Node) allOfUsers(channel string, members []ClientInfo) []ClientInfo {
-	var alone []ClientInfo
-	users, clients := make(map[string]ClientInfo), make(map[string]bool)
+// lastOfUsers leaves out of members those whose users are still in the channel, and all but one of each user. Anonymous ones are
+// nobody in particular.
+func (n *Node) lastOfUsers(channel string, members []ClientInfo) []ClientInfo {
+	var gone []ClientInfo
+	users := make(map[string]ClientInfo)
 	for _, m := range members {
-		clients[m.Client] = true
 		if m.User == "" {
-			alone = append(alone, m)
+			gone = append(gone, m)
 		} else {
 			users[m.User] = m
 		}
@@ -186,12 +126,9 @@ func (n *Node) allOfUsers(channel string, members []ClientInfo) []ClientInfo {
 		defer cancel()
 		for m, err := range n.scanMembers(ctx, channel) {
 			if err != nil {
-				n.log.Warn("presence not read for users of a dead node: their leaves or joins are told, also if they have other clients",
+				n.log.Warn("presence not read for users of a dead node: their leaves are told, also if they have other clients",
 					slog.String("channel", channel), slog.Any("err", err))
 				break
-			}
-			if clients[m.Client] {
-				continue
 			}
 			if delete(users, m.User); len(users) == 0 {
 				break
@@ -199,7 +136,7 @@ func (n *Node) allOfUsers(channel string, members []ClientInfo) []ClientInfo {
 		}
 	}
 	for _, m := range users {
-		alone = append(alone, m)
+		gone = append(gone, m)
 	}
-	return alone
+	return gone
 }

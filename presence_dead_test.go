@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -144,78 +143,6 @@ func TestPresence_DeadNode(t *testing.T) {
 		broker.set(func() { broker.onMembership = nil })
 		close(gate)
 		require.Len(t, events(watcher), 100)
-	})
-}
-
-func TestPresence_NodeTakenForDead(t *testing.T) {
-	// start returns the members of two users, of whom one has two clients, and a watcher at the same node.
-	start := func(t *testing.T, o fanfare.ChannelOptions) (p *mortalPresence, node *fanfare.Node, clients []*fanfaretest.Client, members []fanfare.ClientInfo) {
-		p = &mortalPresence{MemoryPresence: fanfare.NewMemoryPresence()}
-		node = startNode(t, func(c *fanfare.Config) { c.Presence = p })
-		o.Public, o.Presence = true, true
-		node.Channel("room", o)
-		for _, user := range []string{"ann", "ben", "ben", "watcher"} {
-			clients = append(clients, enter(t, node, user))
-		}
-		members, err := node.Presence(t.Context(), "room")
-		require.NoError(t, err)
-		events(clients[3])
-		return p, node, clients, members
-	}
-	inBubble(t, "its members come again", func(t *testing.T) {
-		p, node, clients, members := start(t, fanfare.ChannelOptions{ForceJoinLeave: true})
-		p.revive(node.ID(), "room", members...)
-		require.ElementsMatch(t, []string{"room join ann", "room join ben", "room join ben", "room join watcher"}, events(clients[3]))
-	})
-	inBubble(t, "per user once, if no other client is elsewhere", func(t *testing.T) {
-		p, node, clients, members := start(t, fanfare.ChannelOptions{ForceJoinLeave: true, JoinLeavePerUser: true})
-		require.NoError(t, p.Add(t.Context(), "another node", "room", fanfare.ClientInfo{User: "ann", Client: "elsewhere"}))
-		p.revive(node.ID(), "room", members...)
-		require.ElementsMatch(t, []string{"room join ben", "room join watcher"}, events(clients[3]))
-		require.NoError(t, p.RemoveNode(t.Context(), "another node"))
-	})
-	inBubble(t, "but not those that have gone", func(t *testing.T) {
-		for _, o := range []fanfare.ChannelOptions{{ForceJoinLeave: true}, {ForceJoinLeave: true, JoinLeavePerUser: true}, {ForceJoinLeave: true, PresenceGrace: time.Second}} {
-			p, node, clients, members := start(t, o)
-			clients[0].Close()
-			clients[1].Close()
-			time.Sleep(time.Minute)
-			events(clients[3])
-			p.revive(node.ID(), "room", members...)
-			require.ElementsMatch(t, []string{"room join ben", "room join watcher"}, events(clients[3]))
-		}
-	})
-	inBubble(t, "nor in a channel that tells nobody", func(t *testing.T) {
-		p, node, clients, members := start(t, fanfare.ChannelOptions{})
-		p.revive(node.ID(), "room", members...)
-		p.revive(node.ID(), "undeclared", members...)
-		require.Empty(t, events(clients[3]))
-	})
-	inBubble(t, "a client that goes while its join is told has left", func(t *testing.T) {
-		broker := newFaultBroker(t)
-		p := &mortalPresence{MemoryPresence: fanfare.NewMemoryPresence()}
-		node := startNode(t, broker.config, func(c *fanfare.Config) { c.Presence = p })
-		node.Channel("room", fanfare.ChannelOptions{Public: true, Presence: true, ForceJoinLeave: true})
-		ann, observer := enter(t, node, "ann"), enter(t, node, "watcher")
-		members, err := node.Presence(t.Context(), "room")
-		require.NoError(t, err)
-		events(observer)
-		first, gate := true, make(chan struct{})
-		broker.set(func() {
-			broker.onMembership = func() {
-				if first { // the join; what comes behind it does not wait
-					first = false
-					<-gate
-				}
-			}
-		})
-		p.revive(node.ID(), "room", members[slices.IndexFunc(members, func(m fanfare.ClientInfo) bool { return m.User == "ann" })])
-		synctest.Wait()
-		ann.Close()
-		synctest.Wait()
-		require.Equal(t, []string{"room leave ann"}, events(observer))
-		close(gate)
-		require.Equal(t, []string{"room join ann", "room leave ann"}, events(observer))
 	})
 }
 

@@ -35,9 +35,10 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	clients := slices.Collect(n.clients.all())
 	n.mu.Unlock()
 
-	if n.tidings.stop != nil {
-		n.tidings.stop() // others are to be told of the dead from now on
+	if n.graves.stop != nil {
+		n.graves.stop() // others are to be told of the dead from now on
 	}
+	n.returns.end()
 	err := n.drain(ctx, clients)
 	if err == nil {
 		err = n.goroutines.wait(ctx)

@@ -41,7 +41,8 @@ type Config struct {
 	// a lease. Default 2 s.
 	Timeout time.Duration
 
-	// Logger gets a line when a server goes away and when it is back. Default [slog.Default].
+	// Logger gets a line when a server goes away and when it is back, and when a node hears nothing though the server is there. Default
+	// [slog.Default].
 	Logger *slog.Logger
 }
 

@@ -37,9 +37,10 @@
 // # When Redis is away
 //
 // Every operation ends within [Config.Timeout]. Once a master does not answer, all operations on what lives there fail with
-// [ErrUnavailable] at once, until it has answered a PING again; the log has one line when it goes and one when it is back. Connections of
-// clients stay. Nothing is queued for later: what is under way belongs to callers that wait, at most 1000 of them at each master, and
-// further ones wait for their turn within their timeouts.
+// [ErrUnavailable] at once, until it has answered a PING again; the log has one line when it goes and one when it is back, as it has if
+// Redis serves and only the connection for subscriptions cannot be made. Connections of clients stay. Nothing is queued for later: what
+// is under way belongs to callers that wait, at most 1000 of them at each master, and further ones wait for their turn within their
+// timeouts.
 //
 // # Rights
 //
@@ -62,7 +63,7 @@
 //     and tells whoever watches, so that leaves are published; another goes on if that one dies, too. Until they are taken out,
 //     PresenceStats.Users and the counts of AddCounted still contain users of the dead node.
 //   - A node that was only stopped for longer than its lease notices when it goes on, begins a new lease, and brings back all that it
-//     still has. The others were told that its members had left.
+//     still has. The others were told that its members had left: if it was away for a day at most, it tells that they have come again.
 //   - Only the clocks of servers count. If a replica takes over whose clock is behind, a dead node counts longer by the difference, but
 //     for at most ten leases.
 //   - When a server was away, nobody is taken for dead until it has been back for the time of a lease: that leases ended meanwhile says

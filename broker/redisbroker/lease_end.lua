@@ -10,6 +10,9 @@ redis.call('ZREMRANGEBYSCORE', removed, '-inf', now)
 for i = 3, #ARGV do
   redis.call('ZREM', leases, ARGV[i])
   if sweep >= 0 then redis.call('ZADD', dying, 'NX', now + sweep, ARGV[i]) end
-  if remember > 0 then redis.call('ZADD', removed, now + remember, ARGV[i]) end
+  if remember > 0 then
+    redis.call('ZADD', removed, now + remember, ARGV[i])
+    redis.call('PEXPIRE', removed, remember)
+  end
 end
 return 0

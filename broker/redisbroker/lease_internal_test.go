@@ -329,6 +329,7 @@ func TestLease_RemoveNodeOfAnotherProcess(t *testing.T) {
 	require.NoError(t, a.Add(t.Context(), "a", "x", fanfare.ClientInfo{Client: "new"}))
 	require.Equal(t, 1, b.stats("x").Clients)
 	require.Empty(t, w.all())
+	require.Empty(t, w.returned())
 }
 
 func TestLease_LinkCloseKeepsMembersUntilRemoveNode(t *testing.T) {

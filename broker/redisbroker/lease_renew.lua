@@ -22,8 +22,12 @@ for i = 7, #ARGV do
     redis.call('ZADD', leases, now + lease, inc)
   else
     table.insert(lost, inc)
-    if redis.call('ZREM', removed, inc) == 1 then table.insert(taken, inc) end
-    if redis.call('ZSCORE', dying, inc) or redis.call('ZSCORE', swept, inc) then table.insert(mourned, inc) end
+    -- Both are forgotten with time, not when they were told: the answer may be lost.
+    if redis.call('ZSCORE', removed, inc) then
+      table.insert(taken, inc)
+    elseif redis.call('ZSCORE', dying, inc) or redis.call('ZSCORE', swept, inc) then
+      table.insert(mourned, inc)
+    end
   end
 end
 

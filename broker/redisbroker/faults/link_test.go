@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -61,37 +62,50 @@ func TestLink_BlackHole(t *testing.T) {
 // there. They leave, and come again when it is back.
 func TestLink_CutOffForALease(t *testing.T) {
 	t.Parallel()
-	s := redistest.Start(t)
-	p := newProxy(t, s.Addr())
-	var nodes []*fanfare.Node
-	for _, address := range []string{p.address(), s.Addr()} {
-		redis := at(address)
-		redis.Lease, redis.Timeout = lease, lease/2
-		n := newNode(t, redis, fanfare.Config{Authenticate: fanfaretest.Authenticate})
-		n.Channel("room", fanfare.ChannelOptions{Public: true, Presence: true, ForceJoinLeave: true})
-		nodes = append(nodes, n)
+	for name, perUser := range map[string]bool{"each client is told of": false, "each user is": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := redistest.Start(t)
+			p := newProxy(t, s.Addr())
+			var nodes []*fanfare.Node
+			for _, address := range []string{p.address(), s.Addr()} {
+				redis := at(address)
+				redis.Lease, redis.Timeout = lease, lease/2
+				n := newNode(t, redis, fanfare.Config{Authenticate: fanfaretest.Authenticate})
+				n.Channel("room", fanfare.ChannelOptions{Public: true, Presence: true, ForceJoinLeave: true, JoinLeavePerUser: perUser})
+				nodes = append(nodes, n)
+			}
+			observer := fanfaretest.Connect(t, nodes[1], "observer")
+			_, err := observer.Subscribe("room")
+			require.NoError(t, err)
+			here := make(map[string]bool) // as the observer is told
+			sees := func(what string, users int) {
+				t.Helper()
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				for len(here) != users+1 {
+					event, err := observer.Next(ctx)
+					require.NoError(t, err, "%s: %d of %d", what, len(here)-1, users)
+					if event.Kind == fanfaretest.KindJoin {
+						here[event.Info.User] = true
+					} else {
+						delete(here, event.Info.User)
+					}
+				}
+			}
+			const users = 150 // more than one script puts in again
+			for i := range 2 * users {
+				_, err = fanfaretest.Connect(t, nodes[0], fmt.Sprint("user", i%users)).Subscribe("room")
+				require.NoError(t, err)
+			}
+			sees("they come", users)
+			p.hold(true)
+			sees("they leave", 0)
+			p.hold(false)
+			sees("they are there again", users)
+			stats, err := nodes[1].PresenceStats(t.Context(), "room")
+			require.NoError(t, err)
+			require.Equal(t, fanfare.PresenceStats{Clients: 2*users + 1, Users: users + 1}, stats)
+		})
 	}
-	observer := fanfaretest.Connect(t, nodes[1], "observer")
-	_, err := observer.Subscribe("room")
-	require.NoError(t, err)
-	seen := func(kind, user string) {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		defer cancel()
-		event, err := observer.Next(ctx)
-		require.NoError(t, err)
-		require.Equal(t, kind+" "+user, string(event.Kind)+" "+event.Info.User)
-	}
-	seen("join", "observer")
-	_, err = fanfaretest.Connect(t, nodes[0], "ann").Subscribe("room")
-	require.NoError(t, err)
-	seen("join", "ann")
-
-	p.hold(true)
-	seen("leave", "ann")
-	p.hold(false)
-	seen("join", "ann")
-	members, err := nodes[1].Presence(t.Context(), "room")
-	require.NoError(t, err)
-	require.Len(t, members, 2)
 }
