@@ -3,13 +3,13 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -200,18 +200,15 @@ func parse(path string, data []byte, environ []string) (*Config, []string, error
 
 // Problem is an error about a key of this configuration.
 func (c *Config) Problem(key, format string, args ...any) error {
-	source := c.source
-	if source == "" {
-		source = "environment"
-	}
 	line := c.lines[key]
-	if line == 0 { // items have none of their own
-		line = c.lines[anIndex.ReplaceAllString(key, "")]
+	if line == 0 { // items have none of their own, and keys that a channel lacks that of the channel
+		line = c.lines[aPart.ReplaceAllString(key, "$1")]
 	}
-	return &Error{source, line, key, fmt.Sprintf(format, args...)}
+	return &Error{c.Source(), line, key, fmt.Sprintf(format, args...)}
 }
 
-var anIndex = regexp.MustCompile(`\[\d+\]$`)
+// aPart is the index of an item, or the key of a channel.
+var aPart = regexp.MustCompile(`\[\d+\]$|(\])\.\w+$`)
 
-// Source is where the configuration came from, for the log.
-func (c *Config) Source() string { return strings.TrimSpace(c.source) }
+// Source is the file that the configuration came from, or "environment".
+func (c *Config) Source() string { return cmp.Or(c.source, "environment") }

@@ -242,6 +242,13 @@ func TestLoad_ReportsEverythingAtOnce(t *testing.T) {
 	}, "\n"), err.Error())
 }
 
+// What is not there has no line, but its channel has.
+func TestLoad_NamesTheLineOfAChannelThatLacksAKey(t *testing.T) {
+	t.Parallel()
+	_, _, err := load(t, "{\n\"channels\": {\n\"a\": {},\n\"b\": {\"history_ttl\": \"1m\"}}}")
+	require.EqualError(t, err, `fanfare.json:4: channels["b"].history_size: must be more than 0 with history_ttl, for example 100`)
+}
+
 func TestLoad_NoFile(t *testing.T) {
 	t.Parallel()
 	_, _, err := config.Load(filepath.Join(t.TempDir(), "missing.json"), nil)
@@ -251,6 +258,7 @@ func TestLoad_NoFile(t *testing.T) {
 	c, _, err := config.Load("", []string{"FANFARE_ADDR=:1"})
 	require.NoError(t, err)
 	require.Equal(t, ":1", c.Addr)
+	require.Equal(t, "environment", c.Source())
 }
 
 func TestLoad_TheEnvironmentOverrides(t *testing.T) {
