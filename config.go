@@ -267,7 +267,7 @@ func (c *Config) validate() error {
 	}
 	for name, v := range map[string]time.Duration{
 		"ConnectTimeout": c.ConnectTimeout, "DrainWindow": c.DrainWindow, "ExpiryGrace": c.ExpiryGrace,
-		"HookTimeout": c.HookTimeout, "IdempotencyTTL": c.IdempotencyTTL, "PingInterval": c.PingInterval,
+		"HookTimeout": c.HookTimeout, "IdempotencyTTL": c.IdempotencyTTL, "LatencyBudget": c.LatencyBudget, "PingInterval": c.PingInterval,
 		"PongTimeout": c.PongTimeout, "PositionCheck": c.PositionCheck, "SlowHook": c.SlowHook, "WriteTimeout": c.WriteTimeout,
 	} {
 		if v > maxDuration {
@@ -285,7 +285,7 @@ func (c *Config) validate() error {
 		return fmt.Errorf("fanfare: Config.PongTimeout of %v must be less than PingInterval of %v", c.PongTimeout, c.PingInterval)
 	}
 	if c.MaxPublicationSize > c.MaxQueueSize/2 {
-		return fmt.Errorf("fanfare: Config.MaxPublicationSize of %d must not exceed half of MaxQueueSize, %d", c.MaxPublicationSize, c.MaxQueueSize)
+		return fmt.Errorf("fanfare: Config.MaxPublicationSize of %d must not exceed half of MaxQueueSize, %d", c.MaxPublicationSize, c.MaxQueueSize/2)
 	}
 	for name, r := range map[string]Rate{
 		"CommandRate": c.CommandRate, "ConnectRate": c.ConnectRate, "SubscribeRate": c.SubscribeRate, "UserCommandRate": c.UserCommandRate,

@@ -51,8 +51,7 @@ func TestNew_ConfigErrorsNameTheField(t *testing.T) {
 	})
 	t.Run("MaxPublicationSize fits into MaxQueueSize twice", func(t *testing.T) {
 		_, err := fanfare.New(fanfare.Config{MaxQueueSize: 2000, MaxPublicationSize: 1001})
-		require.ErrorContains(t, err, "MaxPublicationSize")
-		require.ErrorContains(t, err, "MaxQueueSize")
+		require.ErrorContains(t, err, "MaxPublicationSize of 1001 must not exceed half of MaxQueueSize, 1000")
 	})
 }
 
@@ -65,6 +64,7 @@ func TestNew_NumbersAreBounded(t *testing.T) {
 		"CommandRate":   {CommandRate: fanfare.Rate{Every: math.MaxInt64, Burst: math.MaxInt}},
 		"PingInterval":  {PingInterval: math.MaxInt64},
 		"HookTimeout":   {HookTimeout: math.MaxInt64},
+		"LatencyBudget": {LatencyBudget: math.MaxInt64},
 		"WriteTimeout":  {WriteTimeout: math.MaxInt64},
 		"Concurrency":   {Concurrency: math.MaxInt},
 		"DrainWindow":   {DrainWindow: math.MaxInt64},
