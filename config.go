@@ -22,7 +22,7 @@ import (
 // A refusal is an *[Error] or *[Disconnect]; any other error is logged and reaches the client as [ErrInternal].
 type Config struct {
 	// AllowedOrigins are origins, beside the node's own host, from which browsers may connect: "https://example.com",
-	// or with one leading wildcard label "https://*.example.com". "*" alone allows every origin, which lets any page
+	// or "https://*.example.com", where "*" stands for one label or more. "*" alone allows every origin, which lets any page
 	// use your users' cookies. Browsers leave out a default port, so ":443" never matches; for the node's own host the scheme
 	// is not compared, because a proxy in front may end TLS. A proxy that does not pass on the Host header, as nginx does not by
 	// itself, hides the node's own host: then it belongs here.
@@ -109,7 +109,7 @@ type Config struct {
 	// most. Default 256 KiB, or that half if it is less.
 	MaxPublicationSize int
 
-	// MaxQueueSize bounds what is queued for one connection, in bytes. Default 1 MiB. Beyond it the channel's
+	// MaxQueueSize bounds what is queued for one connection, in bytes, 512 at least. Default 1 MiB. Beyond it the channel's
 	// [SlowReader] policy applies.
 	MaxQueueSize int
 
@@ -135,8 +135,8 @@ type Config struct {
 	// Observer sees what happens, for metrics and tracing. If nil, nothing is measured.
 	Observer Observer
 
-	// PingInterval is the time between pings. Default 25 s; negative sends none, and then dead peers are found only by
-	// failing writes.
+	// PingInterval is the time between pings, a second or more. Default 25 s; negative sends none, and then dead peers are found
+	// only by failing writes.
 	PingInterval time.Duration
 
 	// PongTimeout is how long a client may take to answer a ping. Default 10 s, and always less than PingInterval:
@@ -167,7 +167,8 @@ type Config struct {
 	// Revalidate re-checks live connections at an interval, by the headers that they came with. Default: never.
 	Revalidate Revalidate
 
-	// RPC answers the methods that no [Node.RPC] declared. If nil, they are answered with [ErrMethodNotFound].
+	// RPC answers the methods that no [Node.RPC] declared. If nil, they are answered with [ErrMethodNotFound], or with
+	// [ErrNotAvailable] if no method is declared at all.
 	RPC RPCFunc
 
 	// SlowHook is the duration from which a hook is named in a warning. Default 1 s; negative never.

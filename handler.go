@@ -35,7 +35,8 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.NotFound(w, r)
 }
 
-// Handler mounts one transport alone, with the transport's own options.
+// Handler mounts one transport alone, with the transport's own options: what [Config] says of sizes, write timeouts and compression
+// does not reach it.
 func (n *Node) Handler(t transport.Transport) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n.practice != nil {
@@ -46,8 +47,8 @@ func (n *Node) Handler(t transport.Transport) http.Handler {
 	})
 }
 
-// Ready returns nil while the node accepts connections: for a readiness probe. It fails from the moment Shutdown is
-// called.
+// Ready returns nil while the node accepts connections: for a readiness probe. It returns [transport.ErrUnavailable] from the
+// moment Shutdown is called.
 func (n *Node) Ready() error {
 	if n.draining.Load() {
 		return transport.ErrUnavailable

@@ -54,7 +54,8 @@ func (n *Node) Publications(ctx context.Context, channel string, since Position)
 }
 
 // RemoveHistory forgets the publications of a channel. Its top stays, so that clients that have seen them go on. Other nodes may
-// still send some to clients that come back within a second.
+// still send some to clients that come back within a second. It returns [ErrUnknownChannel] for an undeclared channel, and
+// [ErrHistoryDisabled] for one without history.
 func (n *Node) RemoveHistory(ctx context.Context, channel string) error {
 	d, err := n.declared(channel)
 	if err != nil {

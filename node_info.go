@@ -40,8 +40,8 @@ type ChannelInfo struct {
 }
 
 // Info asks all nodes of the broker what they are doing. It waits for those that the broker lists, if it is a [NodeLister], or else
-// for those that it has heard of, and for others for a quarter of a second; until the context ends, or for [Config.HookTimeout]. With the node's own broker there is nobody to ask. If nodes do not
-// answer it returns what the others said, and a [*SurveyError].
+// for those that it has heard of, and for others for a quarter of a second; until the context ends, or for [Config.HookTimeout]. With
+// the node's own broker there is nobody to ask. If nodes do not answer it returns what the others said, and a [*SurveyError].
 func (n *Node) Info(ctx context.Context) (Info, error) {
 	answers, err := n.surveys.ask(ctx, n, surveyMessage{Ask: askInfo})
 	if _, some := errors.AsType[*SurveyError](err); err != nil && !some {

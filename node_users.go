@@ -51,9 +51,12 @@ const opReceive = "receive"
 
 // Subscribe subscribes every connection of the user to the channel. The channel's options hold, its Subscribe hook is not
 // asked. Connections that are subscribed already, or have no room for another channel, stay as they are. It waits for
-// connects that are under way, so a hook that runs during one must not call it for the user it is deciding upon. Options select some
-// of the connections, here as in the other operations on users. It returns
-// [ErrUnknownChannel] for an undeclared channel, and an error if a subscription failed, after trying all.
+// connects that are under way, so a hook that runs during one must not call it for the user it is deciding upon.
+//
+// Here as in the other operations on users the empty user is the anonymous one, never everybody; options select some of the
+// connections; it is no error if there are none; and an error that names other nodes means that they may not have heard of it,
+// while it was done on this one. It returns [ErrUnknownChannel] for an undeclared channel, [ErrBadPayload] if Info or Data is no
+// JSON, and an error if a subscription failed, after trying all.
 func (n *Node) Subscribe(ctx context.Context, user, channel string, r SubscribeReply, opts ...SelectOption) error {
 	if _, err := n.declared(channel); err != nil {
 		return err
@@ -69,7 +72,8 @@ func (n *Node) Subscribe(ctx context.Context, user, channel string, r SubscribeR
 }
 
 // Unsubscribe ends the subscription of every connection of the user to the channel, whoever made it, with code 2000, after
-// which clients do not come back to it. The Subscribe hook must refuse those that speak no protocol: an EventSource does.
+// which clients do not come back to it. The Subscribe hook must refuse those that speak no protocol: an EventSource does. Users,
+// options and errors are as in [Node.Subscribe].
 func (n *Node) Unsubscribe(ctx context.Context, user, channel string, opts ...SelectOption) error {
 	m := controlMessage{Op: "unsubscribe", User: []byte(user), Select: selectionOf(opts), Channel: []byte(channel)}
 	err := n.unsubscribeUser(ctx, user, m.Select, channel)
@@ -77,8 +81,9 @@ func (n *Node) Unsubscribe(ctx context.Context, user, channel string, opts ...Se
 }
 
 // Disconnect closes every connection of the user, also those whose connect is under way; nil is [DisconnectForce], after
-// which clients do not come back, but for those that speak no protocol: an EventSource does, until Authenticate refuses it. Called with the context of an Authenticate hook it spares the connection that the hook
-// decides upon. The code must be one that clients understand and a close frame carries: 3001 to 4999.
+// which clients do not come back, but for those that speak no protocol: an EventSource does, until Authenticate refuses it. Called
+// with the context of an Authenticate hook it spares the connection that the hook decides upon. The code must be one that clients
+// understand and a close frame carries, 3001 to 4999: any other is an error. Users, options and errors are as in [Node.Subscribe].
 func (n *Node) Disconnect(ctx context.Context, user string, d *Disconnect, opts ...SelectOption) error {
 	if d == nil {
 		d = DisconnectForce
@@ -92,7 +97,7 @@ func (n *Node) Disconnect(ctx context.Context, user string, d *Disconnect, opts 
 }
 
 // Refresh changes when the connections of the user expire. The zero time is never; a time in the past closes them with
-// 3005. Clients that connected with a token are told.
+// 3005. Clients that connected with a token are told. Users, options and errors are as in [Node.Subscribe].
 func (n *Node) Refresh(ctx context.Context, user string, expireAt time.Time, opts ...SelectOption) error {
 	m := controlMessage{Op: "refresh", User: []byte(user), Select: selectionOf(opts), ExpireAt: expireAt}
 	err := n.refreshUser(ctx, user, m.Select, expireAt)

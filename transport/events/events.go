@@ -11,8 +11,8 @@
 // the stream: a browser that comes back sends it as Last-Event-ID, anybody else as the query parameter "cursor", and gets what it
 // missed. Where that is no longer to be had, an event "gap" says so, with the channel as JSON: {"channel":"room:1"}.
 //
-// Other types are "ready" (everything missed has been said), "join" and "leave" (asked for by join_leave=true; the data is JSON:
-// channel, user, client, conn_info, chan_info), "message" (sent to this connection, outside of channels), "unsubscribe"
+// Other types are "ready" (everything missed has been said), "join" and "leave" (asked for by join_leave=true, or of a channel
+// that tells everybody; the data is JSON: channel, user, client, conn_info, chan_info), "message" (sent to this connection, outside of channels), "unsubscribe"
 // (channel, code, reason) and "disconnect" (code, reason). With event=channel publications have the name of their channel as
 // their type, which tells several channels apart, and suits htmx's sse-swap. With filter={…}, a tags filter in JSON as the SDKs
 // send it, come those publications that pass it.
@@ -24,9 +24,10 @@
 // are events "ping", and the data of "ready" says after how many seconds there is one at the latest: {"ping":25}.
 //
 // Before the stream begins, the app's login and every subscription have been asked. Refusals are answered with a status, after
-// which browsers do not come back: 400 (nothing asked, a malformed cursor), 401, 403, 404 (unknown channel), 406 (a channel of
-// bytes that are not text), 429 (too many channels, or subscribers). Trouble that passes is answered with a stream that says when
-// to come again, and ends.
+// which browsers do not come back: 400 (nothing asked, a malformed cursor), 401 (nobody is logged in, or a credential is no good),
+// 403 (a foreign origin, and whatever else the app's hooks refuse), 404 (unknown channel), 406 (a channel of bytes that are not
+// text), 429 (too many channels, subscribers, or connections of the user). Trouble that passes is answered with a stream that says
+// when to come again, and ends.
 package events
 
 import (

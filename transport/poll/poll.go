@@ -6,7 +6,8 @@
 //	{"cursor":"AQx3…","events":[{"type":"publication","channel":"room:1","data":{"text":"hi"}}]}
 //
 // The cursor holds the positions in all channels; the next request names it. Without one there is nothing that could have been
-// missed: the answer comes at once, with a cursor to begin with, unless "wait" says otherwise. Types of events, and what else
+// missed: the answer comes at once, with a cursor to begin with, unless "wait" says otherwise. That is a duration as Go writes it,
+// or a number of seconds; with a cursor it is 25 s unless it is there, and [Options.MaxWait] at most. Types of events, and what else
 // they carry, are those of package events, as is "filter": a publication has data, and where they were given info (of the client that
 // published it) and tags; a join or leave has info; a message has data; an unsubscribe or disconnect has code and reason; a gap
 // has its channel alone. An answer without events means that nothing came. Nothing is kept between two requests: what is

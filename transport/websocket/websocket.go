@@ -47,8 +47,8 @@ type Options struct {
 	JoinPushes bool
 
 	// PortableIO spends a goroutine on each connection everywhere. Without it, connections of plain TCP on Linux, neither
-	// behind TLS or another wrapper nor asking for an extension while Compression is on, share a few goroutines, and an idle one costs a tenth of the memory.
-	// Nothing else differs.
+	// behind TLS or another wrapper nor asking for an extension while Compression is on, share a few goroutines, and an idle
+	// one costs a tenth of the memory. Nothing else differs.
 	PortableIO bool
 
 	// Encodings lists what the node can speak; requests for others are refused with status 400. Nil means JSON.
