@@ -48,6 +48,11 @@
 // Hooks are ordinary blocking functions, func(ctx, request) (reply, error). A hook that is slow, hangs or panics costs the
 // one connection it was called for, and nothing else: see [Config].
 //
+// # Many nodes
+//
+// A node by itself keeps everything in its process. Nodes on several machines are one if they share a [Broker], and a [Presence]
+// where there is any: packages broker/redisbroker and broker/natsbroker. docs/brokers.md compares them.
+//
 // # Concurrency and the end
 //
 // Every method of a [Node] and a [Client] may be called from any goroutine. Publish never waits for a reader. Call

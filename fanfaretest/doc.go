@@ -14,8 +14,11 @@
 //
 //		event, err := ann.Next(t.Context())
 //		require.NoError(t, err)
+//		require.Equal(t, fanfaretest.KindPublication, event.Kind, event)
 //		require.Equal(t, `"hi"`, string(event.Publication.Data))
 //	}
+//
+// Where a channel tells of joins, the client's own comes first.
 //
 // # Who is connected
 //

@@ -1,6 +1,6 @@
 // Package serverapi lets other programs use a node over HTTP: the app that is not Go publishes, reads history and presence, and
-// disconnects users by POST requests with JSON. It is Centrifugo's HTTP server API, so the published API clients for Python, PHP,
-// Go, Node and Ruby work unchanged.
+// disconnects users by POST requests with JSON. It is Centrifugo's HTTP server API, so its published API clients work
+// unchanged: those for Go and Node are tested with it.
 //
 //	api, err := serverapi.New(node, serverapi.Config{Keys: []string{os.Getenv("API_KEY")}})
 //	if err != nil { … }
@@ -18,7 +18,7 @@
 //
 // Channels carry one kind of data, see [fanfare.Payload]. A field data is JSON for channels of JSON, and a JSON string with the text
 // for channels of text; b64data is the bytes themselves, and must be of the channel's kind too. Publications of binary channels
-// come out of history with b64data instead of data. A version needs a channel with history, and no skip_history: else it is refused with
-// 107. Deltas are the channel's choice, so the field delta is ignored, as is info of
-// refresh. A refresh that says neither expired nor expire_at is refused with 107. Methods and fields of Centrifugo PRO are unknown.
+// come out of history with b64data instead of data. A version needs a channel with history, and no skip_history: else it is refused
+// with 107. Deltas are the channel's choice, so the field delta is ignored, as is info of refresh. A refresh that says neither expired
+// nor expire_at is refused with 107. Methods and fields of Centrifugo PRO are unknown.
 package serverapi
