@@ -18,7 +18,8 @@ type ConnectRequest struct {
 	// ClientID is the id that the connection has, or will have if it is accepted.
 	ClientID string
 	// Token, Data, Name, Version and Headers are what the client sent with its connect command. Headers are the
-	// client's own claim, not HTTP headers: do not trust them more than Data.
+	// client's own claim, not HTTP headers: do not trust them more than Data. That is, as in all requests, JSON from JSON clients
+	// and any bytes from Protobuf clients, or nil; a hook may keep it.
 	Token   string
 	Data    []byte
 	Name    string
@@ -63,7 +64,8 @@ type RefreshReply struct {
 // MessageRequest is a message that a client sent outside any channel.
 type MessageRequest struct {
 	Client *Client
-	Data   []byte
+	// Data is what the client sent: JSON from JSON clients, or nil.
+	Data []byte
 }
 
 // DisconnectNotice tells that a connection ended.
@@ -79,7 +81,8 @@ type DisconnectNotice struct {
 type RPCRequest struct {
 	Client *Client
 	Method string
-	Data   []byte
+	// Data are the client's parameters: JSON from JSON clients, or nil.
+	Data []byte
 }
 
 // params are a channel's name, and the wildcards of the pattern that it matches.
@@ -101,8 +104,9 @@ type SubscribeRequest struct {
 	params
 	Client  *Client
 	Channel string
-	Token   string
-	Data    []byte
+	// Token and Data are what the client sent with its subscribe command, or empty. Data is JSON from JSON clients.
+	Token string
+	Data  []byte
 }
 
 // SubscribeReply describes an accepted subscription.
@@ -143,7 +147,8 @@ type PublishRequest struct {
 	params
 	Client  *Client
 	Channel string
-	// Data is the payload: for a Text channel the text itself, whatever the client's encoding.
+	// Data is the payload: for a Text channel the text itself, whatever the client's encoding. It fits the channel's [Payload],
+	// and must not be changed: it is what will be published, unless the reply says otherwise.
 	Data []byte
 }
 
