@@ -8,7 +8,9 @@ import "time"
 // holds at a moment, how many connections for instance, is not told here: [Node.Stats] counts it when somebody asks. Package
 // prommetrics is an Observer for Prometheus.
 type Observer interface {
-	// Connected is called for every connect command: err is nil when the client was accepted.
+	// Connected is called for every connect command: err is nil when the client was accepted. Otherwise it is what the client was
+	// told, an *[Error] or *[Disconnect], which is [ErrInternal] where a hook failed or took too long; or another error where it
+	// could not be told: it had left, or a hook had panicked.
 	Connected(transport string, took time.Duration, err error)
 	// Disconnected is called when an accepted connection has ended.
 	Disconnected(transport string, code uint32)

@@ -196,6 +196,7 @@ func TestCollector_Outcomes(t *testing.T) {
 	m.Connected("websocket", time.Second, fanfare.ErrUnauthorized)
 	m.Connected("websocket", time.Second, fanfare.DisconnectForce)
 	m.Connected("websocket", time.Second, errors.New("gone"))
+	m.Connected("websocket", time.Second, fmt.Errorf("broker: %w", fanfare.ErrInternal))
 	m.Repaired("x", true, 3)
 	m.Repaired("x", false, 0)
 	m.Repaired("undeclared", false, 0)
@@ -205,7 +206,7 @@ func TestCollector_Outcomes(t *testing.T) {
 	node.requireSeries(t, map[string]float64{
 		`fanfare_connects_total{outcome="accepted",transport="websocket"}`: 1,
 		`fanfare_connects_total{outcome="refused",transport="websocket"}`:  2,
-		`fanfare_connects_total{outcome="failed",transport="websocket"}`:   1,
+		`fanfare_connects_total{outcome="failed",transport="websocket"}`:   2,
 		`fanfare_repairs_total{outcome="repaired",pattern="x"}`:            1,
 		`fanfare_repairs_total{outcome="incomplete",pattern="x"}`:          1,
 		`fanfare_repaired_publications_total{pattern="x"}`:                 3,

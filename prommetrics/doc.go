@@ -20,7 +20,7 @@
 //	undelivered_bytes                      on the way to those queues
 //	hooks_running
 //
-//	connects_total{transport,outcome}      outcome is accepted, refused, or failed: the client left, or the app did
+//	connects_total{transport,outcome}      outcome is accepted, refused, or failed: the client left, or the app failed
 //	disconnects_total{transport,code}      of connections that were accepted
 //	commands_total{method,code}            code is of the error or disconnect; 0 is success
 //	command_duration_seconds{method}       histogram

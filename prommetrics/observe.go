@@ -32,6 +32,8 @@ func (c *Collector) Connected(transport string, _ time.Duration, err error) {
 	switch {
 	case err == nil:
 		t.accepted.Inc()
+	case errors.Is(err, fanfare.ErrInternal): // what the client is told where a hook failed, or did not answer
+		t.failed.Inc()
 	case refused || sentAway:
 		t.refused.Inc()
 	default:
