@@ -21,7 +21,7 @@ type Signer struct {
 	Key any
 	// KeyID is the key's name in the set that verifiers look it up in, if they do.
 	KeyID string
-	// TTL is how long a token is good. Default 10 min. Short is well: the SDKs ask for a new one in time, by getToken.
+	// TTL is how long a token is good, a second or more. Default 10 min. Short is well: the SDKs ask for a new one in time, by getToken.
 	TTL time.Duration
 	// Issuer and Audience go into the tokens if they are not empty. UserClaim is the claim for the user. Default "sub".
 	Issuer    string
