@@ -364,8 +364,8 @@ func (c *Client) sayGoodbye(d *Disconnect, gone bool) {
 	if !gone {
 		reason = transport.CloseReason(d.Reason)
 	}
-	if code != 0 && (code < 3000 || code > 4999) {
-		c.node.log.Error("disconnect code is not between 3000 and 4999", slog.Uint64("code", uint64(code)), slog.String("client", c.id))
+	if code != 0 && !validDisconnect(code) && !(gone && code == DisconnectClosed.Code) {
+		c.node.log.Error("disconnect code is not between 3001 and 4999", slog.Uint64("code", uint64(code)), slog.String("client", c.id))
 		code, reason = DisconnectInternal.Code, DisconnectInternal.Reason
 	}
 	if code == 0 {

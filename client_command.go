@@ -213,8 +213,8 @@ func (c *Client) clientError(method string, err error) *Error {
 		c.node.log.Log(c.node.ctx, troubled(err, slog.LevelError), "command failed", slog.String("command", method), slog.String("client", c.id),
 			slog.String("user", c.User()), slog.Any("err", err))
 		return ErrInternal
-	case e.Code < 100:
-		c.node.log.Error("error codes below 100 belong to the clients", slog.String("command", method), slog.Any("err", err))
+	case e.Code < 100 || e.Code >= 2000:
+		c.node.log.Error("error code is not between 100 and 1999: those belong to the clients", slog.String("command", method), slog.Any("err", err))
 		return ErrInternal
 	case e.Message == "":
 		// Python clients read the message without a default (spec 18).

@@ -2,6 +2,7 @@ package fanfare
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -294,6 +295,9 @@ func (c *Config) validate() error {
 		if err := r.validate(); err != nil {
 			return fmt.Errorf("fanfare: Config.%s %w", name, err)
 		}
+	}
+	if c.ReplaceOldest && c.MaxUserConnections == 0 {
+		return errors.New("fanfare: Config.ReplaceOldest needs MaxUserConnections")
 	}
 	if err := c.Revalidate.validate(); err != nil {
 		return err

@@ -37,6 +37,7 @@ func TestNew_ConfigErrorsNameTheField(t *testing.T) {
 		"PongTimeout":        {PongTimeout: -1},
 		"WriteTimeout":       {WriteTimeout: -1},
 		"PingInterval":       {PingInterval: 999 * time.Millisecond},
+		"ReplaceOldest":      {ReplaceOldest: true},
 	} {
 		t.Run(field, func(t *testing.T) {
 			_, err := fanfare.New(config)

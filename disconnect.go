@@ -7,7 +7,7 @@ import "fmt"
 //
 // Clients do not come back after codes 3500 to 3999 and 4500 to 4999; after 3000 to 3499, 4000 to 4499 and from 5000
 // on they do. 4000 to 4999 are for applications (spec 9.3). Code 0 drops the connection without a word; of other codes
-// below 3000 or above 4999 the log says that they are wrong, and 3004 is sent. The reason is cut to 123 bytes, and
+// below 3001 or above 4999 the log says that they are wrong, and 3004 is sent. The reason is cut to 123 bytes, and
 // replaced if it is empty or is JSON, because clients misread those (spec 8.1).
 type Disconnect struct {
 	Code   uint32

@@ -10,7 +10,7 @@ import (
 // reaches the client as it is; any other error is logged and reaches the client as [ErrInternal].
 //
 // Two Errors are the same for [errors.Is] when their codes are equal. Codes 400 to 1999 are free for applications
-// (spec 9.1); codes below 100 belong to the clients and are never sent.
+// (spec 9.1); codes below 100 belong to the clients, and from 2000 on there are none: the log says so, and [ErrInternal] is sent.
 type Error struct {
 	Code    uint32
 	Message string

@@ -410,9 +410,11 @@ func TestHook_ErrorsAreNotToldVerbatim(t *testing.T) {
 		if err := k.provoke(client); !k.silent {
 			require.Equal(t, &fanfare.Error{Code: 1000, Message: "no money"}, err)
 		}
-		a.misbehave(k.hook, func(context.Context) error { return &fanfare.Error{Code: 7} })
-		if err := k.provoke(client); !k.silent {
-			require.ErrorIs(t, err, fanfare.ErrInternal, "codes below 100 belong to the clients")
+		for _, code := range []uint32{7, 99, 2000, 3500} {
+			a.misbehave(k.hook, func(context.Context) error { return &fanfare.Error{Code: code} })
+			if err := k.provoke(client); !k.silent {
+				require.ErrorIs(t, err, fanfare.ErrInternal, "codes below 100 and from 2000 on belong to the clients")
+			}
 		}
 		a.misbehave(k.hook, func(context.Context) error {
 			return fmt.Errorf("secret: %w", &fanfare.Disconnect{Code: 4001, Reason: "banned"})
@@ -461,6 +463,21 @@ func TestHook_TypedNilErrors(t *testing.T) {
 			synctest.Wait()
 			requireEntry(t, eachHook, "hook panicked", "RPC nil", "")
 			eachHook.goesOn(t, bystander)
+		})
+	}
+}
+
+func TestHook_DisconnectCodesThatCannotBeSent(t *testing.T) {
+	for _, code := range []uint32{1, 1000, 2999, 3000, 5000} {
+		inBubble(t, fmt.Sprint(code), func(t *testing.T) {
+			node := startNode(t)
+			node.RPC("leave", func(context.Context, *fanfare.RPCRequest) ([]byte, error) {
+				return nil, &fanfare.Disconnect{Code: code, Reason: "go"}
+			})
+			c := fanfaretest.Connect(t, node, "ann")
+			_, err := c.RPC("leave", nil)
+			require.Error(t, err)
+			requireClosed(t, c, fanfare.DisconnectInternal)
 		})
 	}
 }
