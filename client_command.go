@@ -214,7 +214,7 @@ func (c *Client) clientError(method string, err error) *Error {
 			slog.String("user", c.User()), slog.Any("err", err))
 		return ErrInternal
 	case e.Code < 100 || e.Code >= 2000:
-		c.node.log.Error("error code is not between 100 and 1999: those belong to the clients", slog.String("command", method), slog.Any("err", err))
+		c.node.log.Error("error code must be between 100 and 1999", slog.String("command", method), slog.Any("err", err))
 		return ErrInternal
 	case e.Message == "":
 		// Python clients read the message without a default (spec 18).

@@ -11,7 +11,7 @@ import (
 
 // Residue is what a node holds on behalf of its clients. An idle node holds nothing.
 type Residue struct {
-	Clients, Users, Emulated, Rooms, Members, Attendances, Hooks, Goroutines int
+	Clients, Users, Emulated, Rooms, Members, Attendances, Hooks, Goroutines, Returning int
 
 	Counted int // what Stats counts of all this
 }
@@ -29,6 +29,9 @@ func (n *Node) Residue() Residue {
 	r.Goroutines = n.goroutines.running
 	n.goroutines.mu.Unlock()
 	r.Rooms = n.hub.Len()
+	n.returns.mu.Lock()
+	r.Returning = len(n.returns.waiting)
+	n.returns.mu.Unlock()
 	n.attendances.mu.Lock()
 	r.Attendances = len(n.attendances.byUser)
 	n.attendances.mu.Unlock()

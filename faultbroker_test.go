@@ -21,7 +21,8 @@ type faultBroker struct {
 	onLink     func(ctx context.Context, link func()) error                     // the same for Link.Subscribe
 	onPublish  func(ctx context.Context) error                                  // runs after it was stored and delivered
 
-	onMembership func() // runs before a join or leave is delivered
+	onMembership  func() // runs before a join or leave is delivered
+	membershipErr error  // returned by PublishMembership, which delivers nothing then
 
 	epochs   map[string]string // what an epoch is told to be
 	reads    int               // calls of History
@@ -223,10 +224,13 @@ func (b *faultBroker) Publish(ctx context.Context, channel string, p *fanfare.Pu
 
 func (b *faultBroker) PublishMembership(ctx context.Context, channel string, m fanfare.Membership) error {
 	b.mu.Lock()
-	fault := b.onMembership
+	fault, err := b.onMembership, b.membershipErr
 	b.mu.Unlock()
 	if fault != nil {
 		fault()
+	}
+	if err != nil {
+		return err
 	}
 	return b.current().PublishMembership(ctx, channel, m)
 }

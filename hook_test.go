@@ -413,7 +413,7 @@ func TestHook_ErrorsAreNotToldVerbatim(t *testing.T) {
 		for _, code := range []uint32{7, 99, 2000, 3500} {
 			a.misbehave(k.hook, func(context.Context) error { return &fanfare.Error{Code: code} })
 			if err := k.provoke(client); !k.silent {
-				require.ErrorIs(t, err, fanfare.ErrInternal, "codes below 100 and from 2000 on belong to the clients")
+				require.ErrorIs(t, err, fanfare.ErrInternal, "codes below 100 belong to the clients, from 2000 on there are none")
 			}
 		}
 		a.misbehave(k.hook, func(context.Context) error {

@@ -273,7 +273,10 @@ func (s sink) Membership(channel string, m Membership) {
 
 func (s sink) Control(data []byte) { s.n.control(data) }
 
-func (s sink) Interrupted(channels []string) { s.n.doubts.interrupted(channels) }
+func (s sink) Interrupted(channels []string) {
+	s.n.doubts.interrupted(channels)
+	s.n.unheard(channels)
+}
 
 // checkPositions looks for messages that were lost at the end of a channel, where no later one reveals it.
 func (n *Node) checkPositions() {

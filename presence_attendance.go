@@ -27,6 +27,7 @@ type attendance struct {
 
 	lock   chan struct{} // of one slot: held across calls of presence and broker, each of which is bounded; guards below
 	inVain time.Time     // when a join has waited for other nodes that did not answer; zero if none has
+	again  bool          // the next who comes is told of even if others may know
 	told   bool          // where joins and leaves are per user: others know that the user is there, or another node tells them
 
 	// These are changed by who holds the above, and attendances.mu.

@@ -88,8 +88,8 @@ func (n *Node) arrived(s *subscription) {
 			n.publishMembership(s.channel, Membership{Info: back.info})
 		}
 	}
-	join := s.announces && (!o.JoinLeavePerUser || !u.told)
-	u.told = u.told || join
+	join := s.announces && (!o.JoinLeavePerUser || !u.told || u.again)
+	u.told, u.again = u.told || join, u.again && !join
 	tell := func(inVain bool) {
 		if inVain {
 			u.inVain = time.Now()

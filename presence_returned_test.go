@@ -102,7 +102,7 @@ func TestPresence_NodeTakenForDead(t *testing.T) {
 			r := startReturning(t, o, "ann", "ann")
 			for _, m := range r.members {
 				r.back(m)
-				require.Equal(t, []string{"room join ann"}, r.told(), "twice does no harm, never does")
+				require.Equal(t, []string{"room join ann"}, r.told(), "a second join does no harm")
 			}
 		})
 		inBubble(t, name+": not those that have gone", func(t *testing.T) {
@@ -117,20 +117,62 @@ func TestPresence_NodeTakenForDead(t *testing.T) {
 			r := startReturning(t, o, "ann")
 			r.clients[0].Close()
 			synctest.Wait()
-			r.told()
+			r.leave(r.members[0]) // what others may have told
 			r.back(r.members...)
-			require.Empty(t, r.told())
+			r.told()
 			enter(t, r.node, "ann")
+			told := r.told()
+			require.Equal(t, "room join ann", told[len(told)-1], "%v", told)
+		})
+		inBubble(t, name+": who went meanwhile for good leaves, though others may have told that already", func(t *testing.T) {
+			for _, others := range []bool{false, true} {
+				r := startReturning(t, o, "ann")
+				r.clients[0].Close()
+				synctest.Wait()
+				if others {
+					r.leave(r.members[0])
+				}
+				r.back(r.members...)
+				time.Sleep(time.Minute)
+				told := r.told()
+				require.Equal(t, "room leave ann", told[len(told)-1], "%v", told)
+			}
+		})
+		inBubble(t, name+": a second return", func(t *testing.T) {
+			r := startReturning(t, o, "ann")
+			for range 3 {
+				r.back(r.members...)
+				require.Equal(t, []string{"room join ann"}, r.told())
+				time.Sleep(50 * time.Second)
+			}
+			r.leave(r.members[0])
+			require.Equal(t, []string{"room leave ann", "room join ann"}, r.told(), "a minute after the last")
+		})
+		inBubble(t, name+": after an interruption, in which late leaves may have been missed", func(t *testing.T) {
+			r := startReturning(t, o, "ann")
+			r.back(r.members...)
+			r.told()
+			r.broker.interrupt()
 			require.Equal(t, []string{"room join ann"}, r.told())
 		})
-		inBubble(t, name+": who went meanwhile for good has left for the others already", func(t *testing.T) {
-			r := startReturning(t, o, "ann")
-			r.clients[0].Close()
-			synctest.Wait()
-			r.told()
+		inBubble(t, name+": joins that cannot be published are told later", func(t *testing.T) {
+			r := startReturning(t, o, "ann", "ben")
+			r.broker.set(func() { r.broker.membershipErr = fanfare.ErrUnavailable })
 			r.back(r.members...)
-			time.Sleep(time.Minute)
+			time.Sleep(5 * time.Second)
 			require.Empty(t, r.told())
+			r.broker.set(func() { r.broker.membershipErr = nil })
+			time.Sleep(5 * time.Second)
+			require.ElementsMatch(t, []string{"room join ann", "room join ben"}, r.told())
+		})
+		inBubble(t, name+": the node goes while joins cannot be published", func(t *testing.T) {
+			r := startReturning(t, o, "ann")
+			r.broker.set(func() { r.broker.membershipErr = fanfare.ErrUnavailable })
+			r.back(r.members...)
+			synctest.Wait()
+			began := time.Now()
+			require.NoError(t, r.node.Shutdown(t.Context()))
+			require.Less(t, time.Since(began), 5*time.Second)
 		})
 		inBubble(t, name+": one of a user's two goes while the joins are told", func(t *testing.T) {
 			for i := range 2 {
@@ -200,6 +242,61 @@ func TestPresence_NodeTakenForDead(t *testing.T) {
 			require.Equal(t, "room join ann", told[len(told)-1], "%v", told)
 		})
 	}
+	inBubble(t, "a leave of a user names a client that had left before", func(t *testing.T) {
+		r := startReturning(t, fanfare.ChannelOptions{JoinLeavePerUser: true}, "ann", "ann")
+		r.clients[1].Close()
+		synctest.Wait()
+		r.back(r.members[0])
+		r.told()
+		r.leave(r.members[1])
+		require.Equal(t, []string{"room leave ann", "room join ann"}, r.told())
+	})
+	inBubble(t, "a user whose last two clients go while nobody is told", func(t *testing.T) {
+		r := startReturning(t, fanfare.ChannelOptions{JoinLeavePerUser: true}, "ann", "ann")
+		release := r.holdTold()
+		r.back(r.members...)
+		synctest.Wait()
+		for _, c := range r.clients {
+			c.Close()
+		}
+		synctest.Wait()
+		release()
+		time.Sleep(time.Second)
+		told := r.told()
+		require.Equal(t, "room leave ann", told[len(told)-1], "%v", told)
+	})
+	inBubble(t, "a client whose coming nobody is to know", func(t *testing.T) {
+		for name, o := range eachJoinLeave {
+			r := startReturning(t, o)
+			hidden := fanfaretest.Connect(t, r.node, "hidden")
+			off := false
+			require.NoError(t, r.node.Subscribe(t.Context(), "hidden", "room", fanfare.SubscribeReply{Override: &fanfare.Override{JoinLeave: &off}}))
+			synctest.Wait()
+			r.back(fanfare.ClientInfo{User: "hidden", Client: hidden.ID()})
+			require.Empty(t, r.told(), name)
+		}
+	})
+	inBubble(t, "who is away comes back at another node", func(t *testing.T) {
+		broker, p := fanfare.NewMemoryBroker(fanfare.MemoryBrokerConfig{}), &mortalPresence{MemoryPresence: fanfare.NewMemoryPresence()}
+		t.Cleanup(func() { require.NoError(t, broker.Close()) })
+		var nodes []*fanfare.Node
+		for range 2 {
+			n := startNode(t, func(c *fanfare.Config) { c.Broker, c.Presence = broker, p })
+			n.Channel("room", fanfare.ChannelOptions{Public: true, Presence: true, ForceJoinLeave: true, JoinLeavePerUser: true, PresenceGrace: 10 * time.Second})
+			nodes = append(nodes, n)
+		}
+		watcher, ann := enter(t, nodes[1], "watcher"), enter(t, nodes[0], "ann")
+		gone := fanfare.ClientInfo{User: "ann", Client: ann.ID()}
+		ann.Close()
+		synctest.Wait()
+		require.NoError(t, broker.PublishMembership(t.Context(), "room", fanfare.Membership{Info: gone}))
+		p.revive(nodes[0].ID(), "room", gone)
+		events(watcher)
+		enter(t, nodes[1], "ann")
+		time.Sleep(time.Minute)
+		told := events(watcher)
+		require.Equal(t, "room join ann", told[len(told)-1], "%v", told)
+	})
 	inBubble(t, "two nodes at once do not leave a user to each other", func(t *testing.T) {
 		broker, p := fanfare.NewMemoryBroker(fanfare.MemoryBrokerConfig{}), &mortalPresence{MemoryPresence: fanfare.NewMemoryPresence()}
 		t.Cleanup(func() { require.NoError(t, broker.Close()) })

@@ -150,11 +150,13 @@ func (n *Node) publish(ctx context.Context, d *declaration, channel string, data
 	return n.broker.Publish(ctx, channel, p, store)
 }
 
-// publishMembership sends a join or leave. It may be lost (spec 13), so errors are only logged.
-func (n *Node) publishMembership(channel string, m Membership) {
+// publishMembership sends a join or leave. It may be lost (spec 13), so errors are logged, and most callers let them be.
+func (n *Node) publishMembership(channel string, m Membership) error {
 	ctx, cancel := context.WithTimeout(context.Background(), n.config.HookTimeout)
 	defer cancel()
-	if err := n.broker.PublishMembership(ctx, channel, m); err != nil {
+	err := n.broker.PublishMembership(ctx, channel, m)
+	if err != nil {
 		n.log.Log(ctx, troubled(err, slog.LevelWarn), "join or leave not published", slog.String("channel", channel), slog.Any("err", err))
 	}
+	return err
 }

@@ -12,7 +12,7 @@ for i = 3, #ARGV do
   if sweep >= 0 then redis.call('ZADD', dying, 'NX', now + sweep, ARGV[i]) end
   if remember > 0 then
     redis.call('ZADD', removed, now + remember, ARGV[i])
-    redis.call('PEXPIRE', removed, remember)
+    if redis.call('PTTL', removed) < remember then redis.call('PEXPIRE', removed, remember) end
   end
 end
 return 0

@@ -62,6 +62,7 @@ func TestLink_BlackHole(t *testing.T) {
 // there. They leave, and come again when it is back.
 func TestLink_CutOffForALease(t *testing.T) {
 	t.Parallel()
+	const users = 150 // with two clients each: more than one script puts in again
 	for name, perUser := range map[string]bool{"each client is told of": false, "each user is": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -79,30 +80,45 @@ func TestLink_CutOffForALease(t *testing.T) {
 			_, err := observer.Subscribe("room")
 			require.NoError(t, err)
 			here := make(map[string]bool) // as the observer is told
-			sees := func(what string, users int) {
+			takes := func(event fanfaretest.Event) {
+				who := event.Info.Client
+				if perUser {
+					who = event.Info.User
+				}
+				if event.Kind == fanfaretest.KindJoin {
+					here[who] = true
+				} else {
+					delete(here, who)
+				}
+			}
+			sees := func(what string, others int) {
 				t.Helper()
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 				defer cancel()
-				for len(here) != users+1 {
+				for len(here) != others+1 {
 					event, err := observer.Next(ctx)
-					require.NoError(t, err, "%s: %d of %d", what, len(here)-1, users)
-					if event.Kind == fanfaretest.KindJoin {
-						here[event.Info.User] = true
-					} else {
-						delete(here, event.Info.User)
-					}
+					require.NoError(t, err, "%s: %d of %d", what, len(here)-1, others)
+					takes(event)
 				}
 			}
-			const users = 150 // more than one script puts in again
+			all := 2 * users
+			if perUser {
+				all = users
+			}
 			for i := range 2 * users {
 				_, err = fanfaretest.Connect(t, nodes[0], fmt.Sprint("user", i%users)).Subscribe("room")
 				require.NoError(t, err)
 			}
-			sees("they come", users)
+			sees("they come", all)
 			p.hold(true)
 			sees("they leave", 0)
 			p.hold(false)
-			sees("they are there again", users)
+			sees("they are there again", all)
+			time.Sleep(lease / 2) // in which nothing else is told
+			for _, event := range observer.Events() {
+				takes(event)
+			}
+			require.Len(t, here, all+1)
 			stats, err := nodes[1].PresenceStats(t.Context(), "room")
 			require.NoError(t, err)
 			require.Equal(t, fanfare.PresenceStats{Clients: 2*users + 1, Users: users + 1}, stats)
